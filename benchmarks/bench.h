@@ -1,0 +1,47 @@
+/*
+ * What the benchmark programs share: a clock, a median, the line that a figure is printed on.
+ *
+ *     bench <program> <case> <figure> <value> <unit> <bar>          tab-separated
+ */
+#ifndef NABLA_BENCH_H
+#define NABLA_BENCH_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static inline double bench_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int bench_ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts v. */
+static inline double bench_median(double *v, size_t n)
+{
+    qsort(v, n, sizeof *v, bench_ascending);
+    return n ? v[n / 2] : 0;
+}
+
+static inline void bench_line(const char *program, const char *name, const char *figure,
+                              double value, const char *unit, const char *bar)
+{
+    printf("bench\t%s\t%s\t%s\t%.6g\t%s\t%s\n", program, name, figure, value, unit, bar);
+    fflush(stdout);
+}
+
+static inline bool bench_quick(int argc, char **argv)
+{
+    return argc > 1 && !strcmp(argv[1], "--quick");
+}
+
+#endif

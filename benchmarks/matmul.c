@@ -1,0 +1,356 @@
+/* How much of the machine the matrix product reaches.
+ *
+ * The yardstick is measured in the same run: a loop of nothing but independent fused
+ * multiply-adds on registers of the widest kind the kernels use, timed just before each
+ * case, because the clock of a shared machine moves. `of_peak` is the product's rate
+ * over that; `of_best_blas`, where OpenBLAS was found, over OpenBLAS's rate on the same
+ * operands. Each case is first verified against a plain triple loop on sampled
+ * elements. A figure is the median of many short timings, each long enough (about
+ * a millisecond) for the clock that times it.
+ *
+ * Lines: bench matmul <m>x<n>x<k>_<nn|nt|tn>_<f32|f64> <figure> <value> <unit> <bar>, tabs
+ * between. --quick times each case more briefly; other arguments select cases by
+ * text contained in their name. */
+#include "kernels/matmul.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+#ifdef NB_HAVE_OPENBLAS
+#include <cblas.h>
+#endif
+
+enum { MOST_SAMPLES = 64 };
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *v, int n) {
+    qsort(v, (size_t)n, sizeof *v, ascending);
+    return v[n / 2];
+}
+
+/* ---- the peak ---- */
+
+enum { CHAINS = 16, TURNS = 4000 };
+
+/* Each runs TURNS x CHAINS fused multiply-adds and returns the floating-point operations
+ * that makes; the sums go to `sink` so that they are computed. */
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) static double fma_avx512(bool is_double, void *sink) {
+    __m512 s[CHAINS];
+    __m512d d[CHAINS];
+    for (int i = 0; i < CHAINS; i++)
+        s[i] = _mm512_setzero_ps(), d[i] = _mm512_setzero_pd();
+    const __m512 x = _mm512_set1_ps(0.5F);
+    const __m512d y = _mm512_set1_pd(0.5);
+    for (int t = 0; t < TURNS && !is_double; t++)
+#pragma GCC unroll 16
+        for (int i = 0; i < CHAINS; i++)
+            s[i] = _mm512_fmadd_ps(s[i], x, x);
+    for (int t = 0; t < TURNS && is_double; t++)
+#pragma GCC unroll 16
+        for (int i = 0; i < CHAINS; i++)
+            d[i] = _mm512_fmadd_pd(d[i], y, y);
+    if (is_double)
+        memcpy(sink, d, sizeof d);
+    else
+        memcpy(sink, s, sizeof s);
+    return 2.0 * CHAINS * TURNS * (is_double ? 8 : 16);
+}
+
+__attribute__((target("avx2,fma"))) static double fma_avx2(bool is_double, void *sink) {
+    enum { FEW = 12 }; /* of 16 registers */
+    __m256 s[FEW];
+    __m256d d[FEW];
+    for (int i = 0; i < FEW; i++)
+        s[i] = _mm256_setzero_ps(), d[i] = _mm256_setzero_pd();
+    const __m256 x = _mm256_set1_ps(0.5F);
+    const __m256d y = _mm256_set1_pd(0.5);
+    for (int t = 0; t < TURNS && !is_double; t++)
+#pragma GCC unroll 12
+        for (int i = 0; i < FEW; i++)
+            s[i] = _mm256_fmadd_ps(s[i], x, x);
+    for (int t = 0; t < TURNS && is_double; t++)
+#pragma GCC unroll 12
+        for (int i = 0; i < FEW; i++)
+            d[i] = _mm256_fmadd_pd(d[i], y, y);
+    if (is_double)
+        memcpy(sink, d, sizeof d);
+    else
+        memcpy(sink, s, sizeof s);
+    return 2.0 * FEW * TURNS * (is_double ? 4 : 8);
+}
+#elif defined(__aarch64__)
+static double fma_neon(bool is_double, void *sink) {
+    float32x4_t s[CHAINS];
+    float64x2_t d[CHAINS];
+    for (int i = 0; i < CHAINS; i++)
+        s[i] = vdupq_n_f32(0), d[i] = vdupq_n_f64(0);
+    const float32x4_t x = vdupq_n_f32(0.5F);
+    const float64x2_t y = vdupq_n_f64(0.5);
+    for (int t = 0; t < TURNS && !is_double; t++)
+#pragma GCC unroll 16
+        for (int i = 0; i < CHAINS; i++)
+            s[i] = vfmaq_f32(x, s[i], x);
+    for (int t = 0; t < TURNS && is_double; t++)
+#pragma GCC unroll 16
+        for (int i = 0; i < CHAINS; i++)
+            d[i] = vfmaq_f64(y, d[i], y);
+    if (is_double)
+        memcpy(sink, d, sizeof d);
+    else
+        memcpy(sink, s, sizeof s);
+    return 2.0 * CHAINS * TURNS * (is_double ? 2 : 4);
+}
+#endif
+
+/* Without fused instructions: a multiplication and an addition, 16 bytes wide. */
+static double fma_plain(bool is_double, void *sink) {
+    enum { FEW = 12 };
+    typedef float quad __attribute__((vector_size(16)));
+    typedef double pair __attribute__((vector_size(16)));
+    quad s[FEW] = {{0}};
+    pair d[FEW] = {{0}};
+    for (int t = 0; t < TURNS && !is_double; t++)
+#pragma GCC unroll 12
+        for (int i = 0; i < FEW; i++)
+            s[i] = s[i] * 0.5F + 0.5F;
+    for (int t = 0; t < TURNS && is_double; t++)
+#pragma GCC unroll 12
+        for (int i = 0; i < FEW; i++)
+            d[i] = d[i] * 0.5 + 0.5;
+    if (is_double)
+        memcpy(sink, d, sizeof d);
+    else
+        memcpy(sink, s, sizeof s);
+    return 2.0 * FEW * TURNS * (is_double ? 2 : 4);
+}
+
+static double fma_loop(nbi_isa isa, bool is_double, void *sink) {
+#if defined(__x86_64__)
+    if (isa == NBI_ISA_AVX512)
+        return fma_avx512(is_double, sink);
+    if (isa == NBI_ISA_AVX2)
+        return fma_avx2(is_double, sink);
+#elif defined(__aarch64__)
+    if (isa == NBI_ISA_NEON)
+        return fma_neon(is_double, sink);
+#endif
+    return fma_plain(is_double, sink);
+}
+
+/* Floating-point operations per second of the fastest of a few short runs. */
+static double peak(nbi_isa isa, bool is_double) {
+    double sink[8 * CHAINS], best = 0;
+    for (int s = 0; s < 8; s++) {
+        double t = now(), flop = fma_loop(isa, is_double, sink);
+        t = now() - t;
+        if (flop / t > best)
+            best = flop / t;
+    }
+    return best;
+}
+
+/* ---- one case ---- */
+
+typedef struct {
+    int64_t m, n, k;
+    const char *form; /* nn, nt, tn */
+    const char *of_peak, *of_blas;
+} shape;
+
+typedef struct {
+    nbi_isa isa;
+    bool is_double, quick;
+} setting;
+
+static double element(bool is_double, const void *x, int64_t at) {
+    return is_double ? ((const double *)x)[at] : (double)((const float *)x)[at];
+}
+
+static void *operand(bool is_double, int64_t count, unsigned seed) {
+    size_t bytes = (size_t)count * (is_double ? 8 : 4);
+    void *x = aligned_alloc(64, (bytes + 127) / 64 * 64);
+    if (!x)
+        exit(EXIT_FAILURE);
+    for (int64_t i = 0; i < count; i++) {
+        seed = seed * 1664525U + 1013904223U;
+        double v = (double)(seed >> 8) / 16777216.0 - 0.5;
+        if (is_double)
+            ((double *)x)[i] = v;
+        else
+            ((float *)x)[i] = (float)v;
+    }
+    return x;
+}
+
+/* A hundred elements of C against plain sums. */
+static void verify(const char *name, const nbi_matmul *x, bool is_double) {
+    for (int64_t s = 0; s < 100; s++) {
+        int64_t i = s * 7919 % x->m, j = s * 104729 % x->n;
+        double sum = 0, size = 0;
+        for (int64_t p = 0; p < x->k; p++) {
+            double t = element(is_double, x->a, x->ta ? p * x->lda + i : i * x->lda + p) *
+                       element(is_double, x->b, x->tb ? j * x->ldb + p : p * x->ldb + j);
+            sum += t, size += fabs(t);
+        }
+        double error = fabs(element(is_double, x->c, i * x->ldc + j) - sum);
+        if (!(error <= size * (is_double ? 1e-13 : 1e-5))) {
+            fprintf(stderr, "%s: element %ld,%ld is wrong by %g\n", name, (long)i, (long)j, error);
+            exit(EXIT_FAILURE);
+        }
+    }
+}
+
+#ifdef NB_HAVE_OPENBLAS
+static void blas(const nbi_matmul *x, bool is_double) {
+    const CBLAS_TRANSPOSE ta = x->ta ? CblasTrans : CblasNoTrans;
+    const CBLAS_TRANSPOSE tb = x->tb ? CblasTrans : CblasNoTrans;
+    const blasint m = (blasint)x->m, n = (blasint)x->n, k = (blasint)x->k;
+    const blasint lda = (blasint)x->lda, ldb = (blasint)x->ldb, ldc = (blasint)x->ldc;
+    if (is_double)
+        cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1, x->a, lda, x->b, ldb, 0, x->c, ldc);
+    else
+        cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, x->a, lda, x->b, ldb, 0, x->c, ldc);
+}
+#endif
+
+/* Seconds per product, the kernel's and (where there is one) the other library's. */
+static double seconds(const nbi_matmul *x, nbi_matmul_fn run, bool is_double, int64_t repeats) {
+    double t = now();
+    for (int64_t r = 0; r < repeats; r++) {
+#ifdef NB_HAVE_OPENBLAS
+        if (!run) {
+            blas(x, is_double);
+            continue;
+        }
+#endif
+        run(x);
+    }
+    (void)is_double;
+    return (now() - t) / (double)repeats;
+}
+
+static void print(const char *name, const char *figure, double value, const char *unit,
+                  const char *bar) {
+    printf("bench\tmatmul\t%s\t%s\t%.4g\t%s\t%s\n", name, figure, value, unit, bar);
+    fflush(stdout);
+}
+
+static void time_case(const char *name, const shape *s, const nbi_matmul *x, setting set) {
+    const double flop = 2.0 * (double)x->m * (double)x->n * (double)x->k;
+    const nbi_matmul_fn run = nbi_matmul_choose(set.isa, set.is_double);
+    const double top = peak(set.isa, set.is_double), guess = 1.3 * flop / top + 1e-8;
+    const int64_t repeats = guess > 1e-3 ? 1 : (int64_t)(1e-3 / guess) + 1;
+    const double budget = set.quick ? 0.02 : 0.3;
+    int samples = (int)(budget / (guess * (double)repeats));
+    samples = samples < 3 ? 3 : samples > MOST_SAMPLES ? MOST_SAMPLES : samples;
+    double ours[MOST_SAMPLES], share[MOST_SAMPLES];
+    for (int i = 0; i < samples; i++) {
+        ours[i] = seconds(x, run, set.is_double, repeats);
+        share[i] = flop / ours[i] / peak(set.isa, set.is_double);
+    }
+    print(name, "gflops", flop / median(ours, samples) * 1e-9, "gflop/s", "-");
+    print(name, "of_peak", median(share, samples), "ratio", s->of_peak);
+    if (flop < 1e5)
+        print(name, "ns", median(ours, samples) * 1e9, "ns", "-");
+#ifdef NB_HAVE_OPENBLAS
+    for (int i = 0; i < samples; i++) {
+        double theirs = seconds(x, NULL, set.is_double, repeats);
+        share[i] = theirs / seconds(x, run, set.is_double, repeats);
+    }
+    print(name, "of_best_blas", median(share, samples), "ratio", s->of_blas);
+#endif
+}
+
+static void run_case(const shape *s, setting set, int count, char **wanted) {
+    char name[80];
+    snprintf(name, sizeof name, "%ldx%ldx%ld_%s_%s", (long)s->m, (long)s->n, (long)s->k, s->form,
+             set.is_double ? "f64" : "f32");
+    bool any = count == 0;
+    for (int i = 0; i < count; i++)
+        any = any || strstr(name, wanted[i]);
+    if (!any)
+        return;
+    const bool ta = s->form[0] == 't', tb = s->form[1] == 't';
+    const size_t bytes = nbi_matmul_scratch(set.isa, set.is_double, s->m, s->n, s->k);
+    void *a = operand(set.is_double, s->m * s->k, 1), *b = operand(set.is_double, s->k * s->n, 2);
+    void *c = operand(set.is_double, s->m * s->n, 3);
+    void *scratch = bytes ? aligned_alloc(64, (bytes + 63) / 64 * 64) : NULL;
+    const nbi_matmul x = {.m = s->m,
+                          .n = s->n,
+                          .k = s->k,
+                          .a = a,
+                          .b = b,
+                          .c = c,
+                          .lda = ta ? s->m : s->k,
+                          .ldb = tb ? s->k : s->n,
+                          .ldc = s->n,
+                          .ta = ta,
+                          .tb = tb,
+                          .scratch = scratch};
+    nbi_matmul_choose(set.isa, set.is_double)(&x);
+    verify(name, &x, set.is_double);
+    time_case(name, s, &x, set);
+    free(a), free(b), free(c), free(scratch);
+}
+
+static const shape squares[] = {
+    {64, 64, 64, "nn", ">=0.80", "-"},       {128, 128, 128, "nn", ">=0.85", "-"},
+    {256, 256, 256, "nn", ">=0.85", "-"},    {512, 512, 512, "nn", ">=0.85", "-"},
+    {1024, 1024, 1024, "nn", ">=0.85", "-"}, {2048, 2048, 2048, "nn", ">=0.85", "-"},
+    {512, 512, 512, "nt", ">=0.85", "-"},    {512, 512, 512, "tn", ">=0.85", "-"},
+};
+
+/* A layer with `in` inputs and `out` outputs on a batch: forward, then its two gradients. */
+static const struct {
+    int64_t batch, in, out;
+} layers[] = {
+    {32, 784, 128},    {128, 784, 128}, {32, 128, 10},  {64, 784, 512}, {64, 512, 512},
+    {256, 1024, 1024}, {16, 64, 512},   {16, 128, 512}, {1, 784, 128},
+};
+
+int main(int argc, char **argv) {
+    setting set = {.isa = nbi_isa_lower(nbi_isa_best(), getenv("NABLA_ISA"))};
+    int first = 1;
+    if (argc > 1 && strcmp(argv[1], "--quick") == 0)
+        set.quick = true, first = 2;
+#ifdef NB_HAVE_OPENBLAS
+    openblas_set_num_threads(1);
+#endif
+    for (int is_double = 0; is_double < 2; is_double++) {
+        set.is_double = is_double;
+        for (size_t i = 0; i < sizeof squares / sizeof *squares; i++)
+            run_case(&squares[i], set, argc - first, argv + first);
+        const shape tiny = {8, 8, 8, "nn", "-", "-"};
+        run_case(&tiny, set, argc - first, argv + first);
+    }
+    set.is_double = false;
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        const int64_t batch = layers[i].batch, in = layers[i].in, out = layers[i].out;
+        const shape forms[] = {{batch, out, in, "nn", "-", ">=0.95"},
+                               {batch, out, in, "nt", "-", ">=0.95"},
+                               {batch, in, out, "nt", "-", ">=0.95"},
+                               {in, out, batch, "tn", "-", ">=0.95"}};
+        for (int f = 0; f < 4; f++)
+            run_case(&forms[f], set, argc - first, argv + first);
+    }
+    return EXIT_SUCCESS;
+}

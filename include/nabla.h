@@ -1,0 +1,22 @@
+/*
+ * nabla: reverse-mode automatic differentiation over a dynamic computation graph.
+ *
+ *     nb_tape *t = nb_tape_new(NULL);
+ *     nb_var x = nb_input(t, "x", -2), y = nb_input(t, "y", 5), z = nb_input(t, "z", -4);
+ *     nb_var f = nb_mul(nb_add(x, y), z);
+ *
+ *     nb_backward(f);
+ *     printf("f = %g, df/dx = %g, df/dy = %g, df/dz = %g\n",
+ *            nb_value(f), nb_grad(x), nb_grad(y), nb_grad(z));          -12 -4 -4 3
+ *     nb_tape_free(t);
+ */
+#ifndef NABLA_H
+#define NABLA_H
+
+#include <nabla/base.h>
+#include <nabla/tape.h>
+#include <nabla/op.h>
+#include <nabla/ops.h>
+#include <nabla/diff.h>
+
+#endif

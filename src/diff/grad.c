@@ -1,0 +1,217 @@
+/*
+ * The gradient as a graph: symbol-to-symbol differentiation.
+ *
+ * This is the backward sweep once more, with vars in the place of numbers. The adjoint of each node
+ * is a node; passing it on to operand k records the product of the chain rule with the local
+ * derivative, which the table and the records' reverse rules give as graph code. As all that is
+ * recorded are ordinary operations, the result can be differentiated again, to any order.
+ *
+ * An adjoint may stay smaller than its node while contributions are added (a number stands for a
+ * tensor of equal elements); it is stretched when a rule needs it whole.
+ */
+#include <nabla/diff.h>
+#include <nabla/ops.h>
+
+#include "diff/many.h"
+#include "ops/elementwise.h"
+
+#include <math.h>
+
+/* A sweep under way. */
+typedef struct sweep {
+    nb_tape *t;
+    uint32_t from;   /* nodes above take no part */
+    nb_var *adjoint; /* [from + 1], NB_NONE where nothing has arrived */
+    bool *wanted;    /* [from + 1] on a way to a var that is asked for */
+} sweep;
+
+/* d summed over the axes along which shape `to` stretches to d's, which are dropped or of size 1. */
+static nb_var fold(nb_var d, nb_shape from, nb_shape to)
+{
+    nb_axes over = {0, {0}};
+    nb_shape rest = {0, {0}};
+    for (int k = 0; k < from.rank; k++) {
+        int j = k - (from.rank - to.rank);
+        bool folded = j < 0 || (to.dims[j] == 1 && from.dims[k] != 1);
+        if (folded)
+            over.axis[over.count++] = k;
+        if (j >= 0)
+            rest.dims[rest.rank++] = folded ? 1 : from.dims[k];
+    }
+    if (over.count)
+        d = nb_sum_over(d, over, true);
+    return from.rank > to.rank ? nb_reshape(d, rest) : d;
+}
+
+/* d in the shape of node i; a number stays one for a scalar node. */
+static nb_var fit(nb_tape *t, nb_var d, uint32_t i)
+{
+    nb_shape to = nb_shape_of(nbi_var(t, i)), from = nb_shape_of(d);
+    if (to.rank < 0)
+        return from.rank < 0 ? d : nb_sum(d);
+    if (from.rank < 0 && !d.tape)
+        return nb_full(t, to, nbi_number(d));
+    if (from.rank > 0)
+        d = fold(d, from, to);
+    return nb_shape_equal(nb_shape_of(d), to) ? d : nb_expand(d, to);
+}
+
+static void give(sweep *s, uint32_t k, nb_var d)
+{
+    nb_var *a = &s->adjoint[k];
+    if (!d.tape && nbi_is_inert(d))
+        return;
+    if (nb_size(d) > nb_size(nbi_var(s->t, k)))
+        d = fit(s->t, d, k);
+    *a = !a->tape && nbi_is_inert(*a) ? d : nb_add(*a, d);
+}
+
+static nb_code through_record(sweep *s, uint32_t i, nb_var g)
+{
+    nb_tape *t = s->t;
+    const nbi_record *r = nbi_record_at(t, i);
+    const size_t n = r->n_in;
+    if (r->leaf)
+        return NB_OK;
+    if (!r->op->reverse)
+        return nbi_fail(t, NB_ERR_GRADIENT, "%s: node %u has no derivative rule as graph code",
+                        r->op->name, i);
+    nbi_spot spot = t->scratch.at;
+    nb_var *in = nbi_scratch(t, n * sizeof *in), *d = nbi_scratch(t, n * sizeof *d);
+    bool *want = nbi_scratch(t, n);
+    nb_code code = in && d && want ? NB_OK : nbi_no_memory(t, r->op->name);
+    for (size_t k = 0; k < n && code == NB_OK; k++) {
+        in[k] = nbi_var(t, r->in[k]);
+        d[k] = NB_NONE;
+        want[k] = s->wanted[r->in[k]] && !nbi_still(t, r->in[k]);
+    }
+    nb_rule rule = {.tape = t, .op = r->op, .n_in = n, .in = in, .out = nbi_var(t, i),
+                    .g = fit(t, g, i), .want = want, .d = d, .state = r->state};
+    if (code == NB_OK && r->rank < 0 && !rule.g.tape)
+        rule.g = nb_constant(t, nbi_number(rule.g));
+    if (code == NB_OK)
+        code = r->op->reverse(&rule);
+    for (size_t k = 0; k < n && code == NB_OK; k++)
+        if (want[k])
+            give(s, r->in[k], d[k]);
+    nbi_give_back(&t->scratch, spot);
+    return code;
+}
+
+static nb_code through_row(sweep *s, uint32_t i, int row, nb_var g)
+{
+    nb_tape *t = s->t;
+    nb_var x[3];
+    for (int k = 0; k < nbi_rows[row].arity; k++)
+        x[k] = nbi_var(t, nbi_operand(t, i, (size_t)k));
+    for (int k = 0; k < nbi_rows[row].arity; k++)
+        if (s->wanted[x[k].index] && !nbi_still(t, x[k].index))
+            give(s, x[k].index, nbi_row_product((enum nbi_row)row, (size_t)k, x, nbi_var(t, i), g));
+    return NB_OK;
+}
+
+static nb_code through(sweep *s, uint32_t i)
+{
+    nb_tape *t = s->t;
+    nb_var g = s->adjoint[i];
+    int row = nbi_row_of(t, i);
+    if ((!g.tape && nbi_is_inert(g)) || !s->wanted[i] || nbi_still(t, i))
+        return NB_OK;
+    if (row >= 0)
+        return through_row(s, i, row, g);
+    if (t->hot.ops[i] == NBI_RECORD)
+        return through_record(s, i, g);
+    for (size_t k = 0; k < nbi_operands(t, i); k++) {
+        uint32_t x = nbi_operand(t, i, k);
+        if (s->wanted[x] && !nbi_still(t, x))
+            give(s, x, nbi_many_product(t, i, k, g));
+    }
+    return NB_OK;
+}
+
+/* Marks what is asked for and every node that depends on it. */
+static void mark_wanted(sweep *s, size_t n_in, const nb_var *in)
+{
+    for (uint32_t i = 0; i <= s->from; i++) {
+        s->wanted[i] = false;
+        s->adjoint[i] = NB_NONE;
+    }
+    for (size_t k = 0; k < n_in; k++)
+        if (in[k].tape && in[k].index <= s->from)
+            s->wanted[in[k].index] = true;
+    for (uint32_t i = 0; i <= s->from; i++) {
+        size_t n = s->wanted[i] || nbi_still(s->t, i) ? 0 : nbi_operands(s->t, i);
+        for (size_t k = 0; k < n && !s->wanted[i]; k++)
+            s->wanted[i] = s->wanted[nbi_operand(s->t, i, k)];
+    }
+}
+
+static nb_code run(sweep *s, size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in,
+                   const nb_var *in, nb_var *grad)
+{
+    nb_tape *t = s->t;
+    s->adjoint = nbi_scratch(t, ((size_t)s->from + 1) * sizeof *s->adjoint);
+    s->wanted = nbi_scratch(t, (size_t)s->from + 1);
+    if (!s->adjoint || !s->wanted)
+        return nbi_no_memory(t, "diff");
+    mark_wanted(s, n_in, in);
+    for (size_t k = 0; k < n_out; k++)
+        if (out[k].tape && !nbi_still(t, out[k].index)) {
+            bool given = seed && (seed[k].tape || !nbi_is_inert(seed[k]));
+            give(s, out[k].index, given ? seed[k] : nb_num(1));
+        }
+    for (uint32_t i = s->from + 1; i-- > 0;) {
+        nb_code code = through(s, i);
+        if (code != NB_OK)
+            return code;
+    }
+    for (size_t k = 0; k < n_in; k++) {
+        uint32_t i = in[k].index;
+        nb_var d = in[k].tape && i <= s->from ? s->adjoint[i] : nb_num(0);
+        d = fit(t, !d.tape && nbi_is_inert(d) ? nb_num(0) : d, i);
+        grad[k] = d.tape ? d : nb_constant(t, nbi_number(d));
+        if (!nb_ok(grad[k]))
+            return t->code ? t->code : NB_ERR_CALLBACK;
+    }
+    return NB_OK;
+}
+
+nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in, const nb_var *in,
+                nb_var *grad)
+{
+    nb_var inert;
+    if (!n_out || !out || !n_in || !in || !grad)
+        return NB_ERR_ARGUMENT;
+    nb_tape *t = nbi_home("diff", n_in, in, &inert), *of_out = t;
+    if (t)
+        of_out = nbi_home("diff", n_out, out, &inert);
+    bool bad = !t || (of_out != t && (of_out || inert.tape));
+    for (size_t k = 0; k < n_in; k++) {
+        bad = bad || !in[k].tape;
+        grad[k] = nbi_inert(t);
+    }
+    if (bad) {
+        t = t ? t : inert.tape;
+        return nbi_fail(t, NB_ERR_HANDLE, "diff: an input or output is a number, or of another tape");
+    }
+    sweep s = {.t = t};
+    for (size_t k = 0; k < n_out; k++)
+        s.from = out[k].tape && out[k].index > s.from ? out[k].index : s.from;
+    nb_mark before = nb_tape_mark(t);
+    nbi_spot scratch = t->scratch.at;
+    nb_code code = run(&s, n_out, out, seed, n_in, in, grad);
+    nbi_give_back(&t->scratch, scratch);
+    if (code != NB_OK) {
+        nbi_truncate(t, &before);
+        for (size_t k = 0; k < n_in; k++)
+            grad[k] = nbi_inert(t);
+    }
+    return code;
+}
+
+nb_var nb_derivative(nb_var y, nb_var x)
+{
+    nb_var d = nbi_inert(x.tape);
+    nb_diff(1, &y, NULL, 1, &x, &d);
+    return d;
+}

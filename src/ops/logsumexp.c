@@ -1,0 +1,135 @@
+/*
+ * The logarithm of the sum of exponentials, over some axes.
+ *
+ *     y = log sum over i of e^x[i]  =  m + log s,     s = sum over i of e^(x[i] - m),  m = max of x
+ *
+ *     slope dy/dx[i] = e^x[i] / sum of e^x = e^(x[i] - m) / s: the softmax of x
+ *
+ * The shift by the true maximum makes one term of s exactly 1 and none larger, so nothing overflows
+ * and s loses nothing. m and s are kept, rather than the softmax recovered as e^(x - y): at x =
+ * [1000, 1000] that would be .5000000000000275, because y has only so many digits behind its 1000.
+ *
+ * Infinite maxima. With e^(m - m) counted as 1 the formulas still hold: [inf, 0] gives inf with
+ * slopes (1, 0), and [-inf, -inf] gives -inf. There every slope is as good as any other, and the
+ * one of least norm is taken: 0. Over no elements y is -inf.
+ */
+#include "ops/records.h"
+#include "ops/softmax.h"
+#include "kernels/vmath.h"
+#include "tape/tape.h"
+#include <nabla/ops.h>
+
+#include <math.h>
+
+nbi_walk nbi_with_exp(const nb_call *c, nbi_walk k)
+{
+    k.exp = nbi_vmath_choose(c->tape->isa, k.dtype == NB_F64)->exp;
+    return k;
+}
+
+static bool tame(const nbi_walk *k, const double *m)
+{
+    for (int j = 0; j < k->w; j++)
+        if (isinf(m[j]))
+            return false;
+    return true;
+}
+
+/* A tile with an infinite maximum is rare, and taken apart into single results. */
+static void sum_above(const nbi_walk *k, const double *m, double *s)
+{
+    if (tame(k, m)) {
+        nbi_fold(k, NBI_FOLD_EXP, m, NULL, s);
+        return;
+    }
+    for (int j = 0; j < k->w; j++) {
+        nbi_walk one = nbi_walk_single(k, j);
+        nbi_fold(&one, isinf(m[j]) ? NBI_FOLD_EQUAL : NBI_FOLD_EXP, m + j, NULL, s + j);
+    }
+}
+
+void nbi_shifted_sum(const nbi_walk *k, double *m, double *s)
+{
+    nbi_fold(k, NBI_FOLD_MAX, NULL, NULL, m);
+    sum_above(k, m, s);
+}
+
+void nbi_shifted_spread(const nbi_walk *k, const double *m, const double *a)
+{
+    const double none = 0;
+    if (tame(k, m)) {
+        nbi_spread(k, NBI_SPREAD_EXP, a, m);
+        return;
+    }
+    for (int j = 0; j < k->w; j++) {
+        nbi_walk one = nbi_walk_single(k, j);
+        nbi_spread_kind kind = isinf(m[j]) ? NBI_SPREAD_EQUAL : NBI_SPREAD_EXP;
+        nbi_spread(&one, kind, m[j] == -(double)INFINITY ? &none : a + j, m + j);
+    }
+}
+
+static nb_code logsumexp_forward(const nb_call *c)
+{
+    double y[NBI_TILE];
+    if (!nbi_keep_columns(c, 2))
+        return NB_ERR_MEMORY;
+    for (nbi_walk k = nbi_with_exp(c, nbi_forward_walk(c)); nbi_walk_next(&k);) {
+        double *m = nbi_kept(c, &k, 0), *s = nbi_kept(c, &k, 1);
+        nbi_shifted_sum(&k, m, s);
+        for (int j = 0; j < k.w; j++)
+            y[j] = m[j] + log(s[j]);
+        nbi_tile_put(&k, c->out, y);
+    }
+    return NB_OK;
+}
+
+static nb_code logsumexp_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
+                                const bool *add)
+{
+    double a[NBI_TILE];
+    for (nbi_walk k = nbi_with_exp(c, nbi_reverse_walk(c, gin, add)); nbi_walk_next(&k);) {
+        const double *s = nbi_kept(c, &k, 1);
+        nbi_tile_get(&k, g, a);
+        for (int j = 0; j < k.w; j++)
+            a[j] = a[j] == 0 ? 0 : a[j] / s[j];
+        nbi_shifted_spread(&k, nbi_kept(c, &k, 0), a);
+    }
+    return NB_OK;
+}
+
+static nb_var logsumexp_slope(const nb_rule *r)
+{
+    const nbi_reduction *s = r->state;
+    return nb_is_tensor(r->in[0]) ? nbi_softmax_over(r->in[0], s->axes) : nb_num(1);
+}
+
+static nb_code logsumexp_reverse(const nb_rule *r) { return nbi_reverse_by(r, logsumexp_slope(r)); }
+static nb_code logsumexp_tangent(const nb_rule *r) { return nbi_tangent_by(r, logsumexp_slope(r)); }
+
+static nb_var logsumexp_sample(nb_sampler *s, int k)
+{
+    nb_var x;
+    nb_axes axes;
+    bool keep;
+    return nbi_reduction_sample(s, k, &x, &axes, &keep) ? nb_logsumexp_over(x, axes, keep)
+                                                        : NB_NONE;
+}
+
+const nb_op nbi_op_logsumexp = {
+    .name = "logsumexp",
+    .doc = "the logarithm of the sum of exponentials over some axes",
+    .shape = nbi_reduction_shape,
+    .forward = logsumexp_forward,
+    .reverse = logsumexp_reverse,
+    .reverse_arrays = logsumexp_arrays,
+    .overwrites = true,
+    .tangent = logsumexp_tangent,
+    .sample = logsumexp_sample,
+};
+
+nb_var(nb_logsumexp)(nb_var x) { return nb_logsumexp_over(x, NB_ALL, false); }
+
+nb_var(nb_logsumexp_over)(nb_var x, nb_axes axes, bool keep)
+{
+    return nbi_reduce(&nbi_op_logsumexp, x, axes, keep, 0);
+}

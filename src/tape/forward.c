@@ -1,0 +1,126 @@
+/*
+ * The forward sweep: a direction pushed through all that is recorded.
+ *
+ * The tangent of a node is the derivative of its value along the direction: of an input it is given,
+ * of any other node it is the sum over the operands k of z(k, i) times the tangent of k. One walk up
+ * the tape. An operand whose tangent is exactly 0 contributes exactly 0.
+ *
+ * Records are pushed through in forward_record.c.
+ */
+#include "tape/tape.h"
+
+#define NBI_REAL   double
+#define NBI_SUFFIX
+#include "table/arithmetic.h"
+
+static double chain(double t, double slope) { return t != 0 ? t * slope : 0; }
+
+/* The tangent of scalar row node i. */
+static double tangent_of_row(const nb_tape *t, uint32_t i, int row)
+{
+    double v[3] = {0}, d[3] = {0};
+    const double r = t->hot.cells[i].value;
+    for (int k = 0; k < nbi_rows[row].arity; k++) {
+        uint32_t at = nbi_operand(t, i, (size_t)k);
+        v[k] = t->hot.cells[at].value;
+        d[k] = t->tangent[at];
+    }
+    switch (row) {
+#define UNARY(name, ...) case NBI_ROW_##name: return chain(d[0], nbi_slope_##name(v[0], r));
+#define BINARY(name, ...)                                                                          \
+    case NBI_ROW_##name:                                                                           \
+        return chain(d[0], nbi_slope_x_##name(v[0], v[1], r)) +                                    \
+               chain(d[1], nbi_slope_y_##name(v[0], v[1], r));
+#define TERNARY(name, ...)                                                                         \
+    case NBI_ROW_##name:                                                                           \
+        return chain(d[0], nbi_slope_x_##name(v[0], v[1], v[2], r)) +                              \
+               chain(d[1], nbi_slope_y_##name(v[0], v[1], v[2], r)) +                              \
+               chain(d[2], nbi_slope_z_##name(v[0], v[1], v[2], r));
+#define TEST(name, ...)
+#include "table/table.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef TEST
+    default: return 0;
+    }
+}
+
+/* ---- the sweep -------------------------------------------------------------------------------------- */
+
+static bool seed_tangents(nb_tape *t, size_t n, const nb_var *x, const double *const *dx)
+{
+    for (size_t k = 0; k < n; k++) {
+        const double *d = dx ? dx[k] : NULL;
+        if (!nbi_is_tensor(t, x[k].index)) {
+            t->tangent[x[k].index] = d ? *d : 1;
+            continue;
+        }
+        nbi_record *r = nbi_record_at(t, x[k].index);
+        r->tangent = nbi_take(&t->tangents, (size_t)r->size * nbi_element(t->dtype), NBI_ALIGN);
+        if (!r->tangent) {
+            nbi_no_memory(t, "a tangent");
+            return false;
+        }
+        for (int64_t j = 0; j < r->size; j++)
+            if (t->dtype == NB_F64)
+                ((double *)r->tangent)[j] = d ? d[j] : 1;
+            else
+                ((float *)r->tangent)[j] = d ? (float)d[j] : 1;
+    }
+    return true;
+}
+
+/* Forgets the tangents of the last sweep and makes room for new ones, all zero. */
+static bool clear_tangents(nb_tape *t)
+{
+    const uint32_t n = t->hot.length;
+    nbi_give_back(&t->tangents, (nbi_spot){NULL, 0});
+    for (uint32_t i = 0; i < n; i++)
+        if (t->hot.ops[i] == NBI_RECORD)
+            nbi_record_at(t, i)->tangent = NULL;
+    t->tangents_to = 0;
+    t->tangent = nbi_take(&t->tangents, n * sizeof *t->tangent, NBI_ALIGN);
+    if (!t->tangent) {
+        nbi_no_memory(t, "the tangents");
+        return false;
+    }
+    memset(t->tangent, 0, n * sizeof *t->tangent);
+    return true;
+}
+
+nb_code nb_forward(size_t n, const nb_var *x, const double *const *dx)
+{
+    nb_var inert;
+    if (!n || !x)
+        return NB_ERR_ARGUMENT;
+    nb_tape *t = nbi_home("forward", n, x, &inert);
+    if (!t)
+        return inert.tape ? inert.tape->code : NB_ERR_HANDLE;
+    for (size_t k = 0; k < n; k++)
+        if (!x[k].tape)
+            return nbi_fail(t, NB_ERR_HANDLE, "forward: input %zu is a number, not a node", k);
+    const uint32_t length = t->hot.length;
+    uint8_t *given = NULL;
+    if (!clear_tangents(t) || !(given = nbi_take(&t->tangents, length, 1)))
+        return given ? NB_OK : nbi_no_memory(t, "the tangents");
+    memset(given, 0, length);
+    for (size_t k = 0; k < n; k++)
+        given[x[k].index] = 1;
+    t->tangents_to = length;
+    if (!seed_tangents(t, n, x, dx))
+        return t->code;
+    for (uint32_t i = 0; i < length; i++) {
+        if (given[i])
+            continue;
+        int row = nbi_row_of(t, i);
+        uint8_t op = t->hot.ops[i];
+        if (op == NBI_RECORD ? !nbi_forward_record(t, i) : false)
+            return t->code;
+        if (row >= 0 && op != NBI_STILL)
+            t->tangent[i] = tangent_of_row(t, i, row);
+        else if (op >= NBI_SUM && op <= NBI_MAXOUT)
+            t->tangent[i] = nbi_tangent_many(t, i);
+    }
+    return NB_OK;
+}
