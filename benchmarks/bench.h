@@ -12,10 +12,11 @@
 #include <string.h>
 #include <time.h>
 
+/* The processor time of this thread: what other programs take does not count. */
 static inline double bench_now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 

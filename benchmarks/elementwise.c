@@ -41,9 +41,10 @@ static const struct {
     {"erf", offsetof(nbi_vmath, erf), erf, -3, 3, "-"},
 };
 
+/* Processor time of this thread: what others take of a shared machine does not count. */
 static double now(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 

@@ -30,9 +30,10 @@
 
 enum { MOST_SAMPLES = 64 };
 
+/* Processor time of this thread: what others take of a shared machine does not count. */
 static double now(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -48,7 +49,7 @@ static double median(double *v, int n) {
 
 /* ---- the peak ---- */
 
-enum { CHAINS = 16, TURNS = 4000 };
+enum { CHAINS = 16, TURNS = 20000 };
 
 /* Each runs TURNS x CHAINS fused multiply-adds and returns the floating-point operations
  * that makes; the sums go to `sink` so that they are computed. */

@@ -32,23 +32,31 @@ static nb_var ramp(nb_tape *t, nb_shape shape) {
     return nb_tensor(t, "x", shape, values);
 }
 
-/* y is made of elements of the ramp x, and of others that are not above 0. */
+/* y is made of elements of the ramp x, and of others that are not above 0. The gradient is swept
+ * twice: alone, and on top of x's own, as a second output with a seed of ones. */
 static void follows(nb_var y, nb_var x) {
     int64_t n = nb_size(x), m = nb_size(y);
     double *from = calloc((size_t)m + 1, sizeof *from), *seed = calloc((size_t)m + 1, sizeof *seed);
     double *want = calloc((size_t)n + 1, sizeof *want), *got = calloc((size_t)n + 1, sizeof *got);
+    double *ones = calloc((size_t)n + 1, sizeof *ones);
     ck_assert_int_eq(nb_read(y, from, m), NB_OK);
     for (int64_t i = 0; i < m; i++) {
         seed[i] = (double)(i % 7) - 2.5;
         if (from[i] > 0)
             want[(int64_t)from[i] - 1] += seed[i];
     }
-    const double *const seeds[] = {seed};
-    ck_assert_int_eq(nb_backward_with(&(nb_sweep){.n_out = 1, .out = &y, .seed = seeds}), NB_OK);
-    ck_assert_int_eq(nb_read_grad(x, got, n), NB_OK);
     for (int64_t i = 0; i < n; i++)
-        ck_assert_double_eq(got[i], want[i]);
-    free(from), free(seed), free(want), free(got);
+        ones[i] = 1;
+    for (size_t n_out = 1; n_out <= 2; n_out++) {
+        const nb_var out[] = {y, x};
+        const double *const seeds[] = {seed, ones};
+        const nb_sweep sweep = {.n_out = n_out, .out = out, .seed = seeds};
+        ck_assert_int_eq(nb_backward_with(&sweep), NB_OK);
+        ck_assert_int_eq(nb_read_grad(x, got, n), NB_OK);
+        for (int64_t i = 0; i < n; i++)
+            ck_assert_double_eq(got[i], want[i] + (n_out == 2 ? 1 : 0));
+    }
+    free(from), free(seed), free(want), free(got), free(ones);
 }
 
 static void has_shape(nb_var y, nb_shape shape) {

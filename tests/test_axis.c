@@ -152,11 +152,11 @@ static void compare(int which, nb_dtype d, nb_shape s, int axis)
     for (int64_t line = 0, first, step; line_of(s, axis, line, &first, &step); line++) {
         real v[MOST];
         for (int i = 0; i < n; i++)
-            v[i] = x[first + i * step];
+            v[i] = (real)x[first + i * step];
         for (int j = 0; j < n; j++) {
             real sum = 0;
             for (int i = 0; i < n; i++)
-                sum += g[first + i * step] * ops[which].slope(v, n, i, j);
+                sum += (real)g[first + i * step] * ops[which].slope(v, n, i, j);
             ck_near(y[first + j * step], ops[which].at(v, n, j), d);
             ck_near(dx[first + j * step], sum, d);
         }
@@ -332,7 +332,7 @@ static void sorted(nb_dtype d, nb_shape s, int axis, bool down, int64_t k)
     ck_assert(nb_shape_equal(nb_shape_of(out), small));
     nb_read(out, y, nb_size(out));
     sweep(out, in, g, dx);
-    for (int64_t line = 0, from, to, step; line_of(s, axis, line, &from, &step); line++) {
+    for (int64_t line = 0, from, to = 0, step; line_of(s, axis, line, &from, &step); line++) {
         bool seen[MOST] = {false};
         double past = 0;
         line_of(small, axis, line, &to, &step);
@@ -429,9 +429,7 @@ START_TEST(indices)
 }
 END_TEST
 
-/* ---- refusals
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 START_TEST(refusals)
 {

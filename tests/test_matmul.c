@@ -14,18 +14,21 @@
 
 enum { MOST = 4096 };
 
-static nb_tape *tape_of(nb_dtype d) {
+static nb_tape *tape_of(nb_dtype d)
+{
     nb_tape *t = nb_tape_new(&(nb_options){.dtype = d});
     ck_assert_ptr_nonnull(t);
     return t;
 }
 
-static void fill(double *x, int64_t n, nb_rng *r) {
+static void fill(double *x, int64_t n, nb_rng *r)
+{
     for (int64_t i = 0; i < n; i++)
         x[i] = (double)(float)(2 * nb_rng_uniform(r) - 1);
 }
 
-static void close_to(const double *x, const double *y, int64_t n, nb_dtype d) {
+static void close_to(const double *x, const double *y, int64_t n, nb_dtype d)
+{
     for (int64_t i = 0; i < n; i++)
         ck_assert_double_eq_tol(x[i], y[i], d == NB_F64 ? 1e-13 : 2e-5);
 }
@@ -43,7 +46,8 @@ typedef struct example {
     int64_t m, n, k;
 } example;
 
-static operand operand_of(nb_shape s, bool column_vector, bool transposed, int batch_rank) {
+static operand operand_of(nb_shape s, bool column_vector, bool transposed, int batch_rank)
+{
     operand o = {{0}, 0, 0};
     int64_t step = 1;
     if (s.rank == 1) {
@@ -62,7 +66,8 @@ static operand operand_of(nb_shape s, bool column_vector, bool transposed, int b
 }
 
 static void naive(const example *e, const double *a, const double *b, const double *g, double *c,
-                  double *da, double *db) {
+                  double *da, double *db)
+{
     int ra = e->a.rank > 2 ? e->a.rank - 2 : 0, rb = e->b.rank > 2 ? e->b.rank - 2 : 0;
     int rank = ra > rb ? ra : rb;
     operand oa = operand_of(e->a, false, e->ta, rank), ob = operand_of(e->b, true, e->tb, rank);
@@ -87,7 +92,8 @@ static void naive(const example *e, const double *a, const double *b, const doub
     }
 }
 
-static void run_example(example e, nb_dtype d) {
+static void run_example(example e, nb_dtype d)
+{
     double *mem = calloc(8 * MOST, sizeof *mem), *a = mem, *b = a + MOST, *g = b + MOST;
     double *c = g + MOST, *da = c + MOST, *db = da + MOST, *got = db + MOST;
     int64_t na = nb_shape_size(e.a), nbb = nb_shape_size(e.b);
@@ -124,7 +130,8 @@ static void run_example(example e, nb_dtype d) {
     free(mem);
 }
 
-START_TEST(against_a_plain_loop) {
+START_TEST(against_a_plain_loop)
+{
     static const example list[] = {
         {{2, {3, 4}}, {2, {4, 2}}, {2, {3, 2}}, false, false, 3, 2, 4},
         {{2, {4, 3}}, {2, {4, 2}}, {2, {3, 2}}, true, false, 3, 2, 4},
@@ -175,7 +182,8 @@ START_TEST(against_a_plain_loop) {
 END_TEST
 
 /* One var on both sides: both adjoints meet in it. d/dX of sum(X X) at X = [1 2; 3 4]. */
-START_TEST(an_operand_used_twice) {
+START_TEST(an_operand_used_twice)
+{
     nb_tape *t = tape_of(NB_F64);
     nb_var x = nb_tensor(t, "x", NB_SHAPE(2, 2), (double[]){1, 2, 3, 4});
     nb_var y = nb_matmul(x, x);
@@ -188,7 +196,8 @@ START_TEST(an_operand_used_twice) {
 }
 END_TEST
 
-START_TEST(affine_against_matmul) {
+START_TEST(affine_against_matmul)
+{
     static const struct {
         nb_shape x;
         int64_t k, m;
@@ -230,7 +239,8 @@ START_TEST(affine_against_matmul) {
 }
 END_TEST
 
-START_TEST(dot_and_outer) {
+START_TEST(dot_and_outer)
+{
     nb_tape *t = tape_of(NB_F64);
     nb_var a = nb_tensor(t, "a", NB_SHAPE(3), (double[]){1, 2, 3});
     nb_var b = nb_tensor(t, "b", NB_SHAPE(3), (double[]){4, -5, 6});
@@ -259,7 +269,8 @@ END_TEST
 
 /* A float sequence of 10^6 equal terms: summed in double and not rounded. An adjoint of exactly 0
  * contributes exactly 0, even through an infinite element. */
-START_TEST(dot_hard_points) {
+START_TEST(dot_hard_points)
+{
     enum { N = 1000000 };
     nb_tape *t = tape_of(NB_F32);
     nb_var a = nb_full(t, NB_SHAPE(N), 0.1), b = nb_ones(t, NB_SHAPE(N));
@@ -278,7 +289,8 @@ START_TEST(dot_hard_points) {
 }
 END_TEST
 
-static void refused(nb_tape *t, nb_var y, nb_code code, const char *part) {
+static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
+{
     ck_assert(!nb_ok(y));
     ck_assert(isnan(nb_value(y)));
     ck_assert_int_eq(nb_status(t), code);
@@ -286,7 +298,8 @@ static void refused(nb_tape *t, nb_var y, nb_code code, const char *part) {
     nb_clear(t);
 }
 
-START_TEST(what_is_refused) {
+START_TEST(what_is_refused)
+{
     nb_tape *t = tape_of(NB_F64);
     nb_var h = nb_name(nb_zeros(t, NB_SHAPE(32, 16)), "hidden"), w = nb_ones(t, NB_SHAPE(20, 2));
     nb_var v = nb_ones(t, NB_SHAPE(16)), s = nb_input(t, "s", 1);
@@ -319,7 +332,8 @@ START_TEST(what_is_refused) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     TCase *c = tcase_create("products");
     tcase_add_test(c, against_a_plain_loop);
     tcase_add_test(c, an_operand_used_twice);

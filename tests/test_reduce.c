@@ -28,8 +28,7 @@ static nb_tape *tape_of(nb_dtype d)
     return t;
 }
 
-/* ---- definitions ------------------------------------------------------------------------------
- */
+/* ---- definitions ----------------------------------------------------------------------------- */
 
 static real sum_of(const real *v, int n)
 {
@@ -146,8 +145,7 @@ static const nb_shape shapes[] = {
 
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-/* ---- the plain loop
- * ------------------------------------------------------------------------------ */
+/* ---- the plain loop -------------------------------------------------------------------------- */
 
 /* The result of each element, counted in row-major order of the kept axes. */
 static void cells_of(nb_shape s, unsigned mask, int *cell)
@@ -202,11 +200,11 @@ static void compare(int which, nb_dtype d, nb_shape s, unsigned mask, bool keep)
         for (int i = 0; i < size; i++)
             if (cell[i] == c) {
                 place[n] = i;
-                v[n++] = x[i];
+                v[n++] = (real)x[i];
             }
         ck_near(y[c], reductions[which].value(v, n), d);
         for (int i = 0; i < n; i++)
-            ck_near(dx[place[i]], g[c] * reductions[which].slope(v, n, i), d);
+            ck_near(dx[place[i]], (real)g[c] * reductions[which].slope(v, n, i), d);
     }
     nb_tape_free(t);
 }

@@ -114,11 +114,6 @@ void *nbi_resize(nbi_heap *h, void *p, size_t old_size, size_t new_size)
 
 /* ---- the arena ------------------------------------------------------------------------------- */
 
-struct nbi_chunk {
-    nbi_chunk *next;
-    size_t size; /* of the whole block, this header included */
-};
-
 void nbi_arena_init(nbi_arena *a, nbi_heap *h, size_t first_size)
 {
     *a = (nbi_arena){.heap = h, .next_size = first_size};
@@ -134,21 +129,13 @@ void nbi_arena_free(nbi_arena *a)
     a->at = (nbi_spot){NULL, 0};
 }
 
-/* Room for bytes in the chunk after `used`, or 0 if they do not fit. */
-static size_t fit(const nbi_chunk *c, size_t used, size_t bytes, size_t align)
-{
-    uintptr_t base = (uintptr_t)c, start = (base + used + align - 1) & ~(uintptr_t)(align - 1);
-    size_t offset = start - base;
-    return offset <= c->size && bytes <= c->size - offset ? offset : 0;
-}
-
 /* A later chunk that is large enough, or a new one behind the last. Chunks that are too small are
  * passed over until the pointer moves down again. */
 static nbi_chunk *next_chunk(nbi_arena *a, size_t bytes)
 {
     nbi_chunk **link = a->at.chunk ? &a->at.chunk->next : &a->first;
     for (; *link; link = &(*link)->next)
-        if (fit(*link, sizeof(nbi_chunk), bytes, NBI_ALIGN))
+        if (nbi_fit(*link, sizeof(nbi_chunk), bytes, NBI_ALIGN))
             return *link;
     size_t need = sizeof(nbi_chunk) + NBI_ALIGN + bytes;
     if (need < bytes)
@@ -166,16 +153,12 @@ static nbi_chunk *next_chunk(nbi_arena *a, size_t bytes)
     return c;
 }
 
-void *nbi_take(nbi_arena *a, size_t bytes, size_t align)
+void *nbi_take_elsewhere(nbi_arena *a, size_t bytes, size_t align)
 {
-    nbi_chunk *c = a->at.chunk;
-    size_t offset = c ? fit(c, a->at.used, bytes, align) : 0;
-    if (!offset) {
-        c = next_chunk(a, bytes);
-        if (!c)
-            return NULL;
-        offset = fit(c, sizeof(nbi_chunk), bytes, align);
-    }
+    nbi_chunk *c = next_chunk(a, bytes);
+    if (!c)
+        return NULL;
+    size_t offset = nbi_fit(c, sizeof(nbi_chunk), bytes, align);
     a->at = (nbi_spot){c, offset + bytes};
     return (char *)c + offset;
 }

@@ -25,7 +25,7 @@ static bool within(nb_var x, double low, double high)
 }
 
 /* Input j as an earlier one again where shape and range allow. */
-static nb_var repeat(nbi_check *c, size_t j, nb_var x, double low, double high)
+static nb_var repeat(nbi_trial *c, size_t j, nb_var x, double low, double high)
 {
     nb_tape *t = x.tape;
     size_t i = 0;
@@ -44,7 +44,7 @@ static nb_var repeat(nbi_check *c, size_t j, nb_var x, double low, double high)
     return x;
 }
 
-static nb_var borrow(nbi_check *c, size_t j, nb_var x)
+static nb_var borrow(nbi_trial *c, size_t j, nb_var x)
 {
     nb_tape *t = x.tape;
     if (!nb_is_tensor(x))
@@ -58,9 +58,9 @@ static nb_var borrow(nbi_check *c, size_t j, nb_var x)
     }
     for (int64_t i = 0; i < r->size; i++) {
         if (t->dtype == NB_F64)
-            ((double *)grad)[i] = NAN;
+            ((double *)grad)[i] = (double)NAN;
         else
-            ((float *)grad)[i] = NAN;
+            ((float *)grad)[i] = (float)NAN;
     }
     return nb_borrow(t, NULL, nb_shape_of(x), r->data, grad);
 }
@@ -71,7 +71,7 @@ static nb_var leaf(nb_tape *t, nb_shape shape, double v)
     return shape.rank < 0 ? nb_input(t, NULL, v) : nb_leaf(NULL, nb_full(t, shape, v));
 }
 
-static nb_var spoil(nbi_check *c, nb_var x, double value)
+static nb_var spoil(nbi_trial *c, nb_var x, double value)
 {
     nb_var stale;
     nb_mark mark;
@@ -91,7 +91,7 @@ static nb_var spoil(nbi_check *c, nb_var x, double value)
 
 static nb_var replace(nb_sampler *s, nb_var x, double low, double high)
 {
-    nbi_check *c = (nbi_check *)(void *)s;
+    nbi_trial *c = (nbi_trial *)(void *)s;
     const size_t j = s->n;
     c->fixed[j] = !(low < high);
     c->twin[j] = j;
@@ -108,24 +108,7 @@ static nb_var replace(nb_sampler *s, nb_var x, double low, double high)
 
 /* ---- building ------------------------------------------------------------------------------------ */
 
-bool nbi_check_open(nbi_check *c, const nb_op *op, nb_law_report *report)
-{
-    *report = (nb_law_report){.broken = NB_LAW_COUNT};
-    *c = (nbi_check){.op = op, .report = report};
-    nbi_heap_init(&c->heap, NULL, 0);
-    nbi_arena_init(&c->work, &c->heap, 1 << 16);
-    return true;
-}
-
-void nbi_check_close(nbi_check *c)
-{
-    for (int i = 0; i < 2; i++)
-        nb_tape_free(c->tape[i]);
-    nb_tape_free(c->elsewhere);
-    nbi_arena_free(&c->work);
-}
-
-nbi_built nbi_attempt(nbi_check *c, nb_tape *t, double step, const double *direction)
+nbi_built nbi_attempt(nbi_trial *c, nb_tape *t, double step, const double *direction)
 {
     const double *part[NBI_SAMPLES];
     for (size_t j = 0; direction && j < NBI_SAMPLES; j++)
@@ -145,9 +128,10 @@ nbi_built nbi_attempt(nbi_check *c, nb_tape *t, double step, const double *direc
 }
 
 /* Which inputs the result depends on: one walk down. */
-static bool mark_used(nbi_check *c)
+static bool mark_used(nbi_trial *c)
 {
     const nb_tape *t = c->y.tape;
+    nbi_spot spot = c->work.at;
     bool *on = nbi_take(&c->work, (size_t)c->y.index + 1, 1);
     if (!on)
         return false;
@@ -158,10 +142,11 @@ static bool mark_used(nbi_check *c)
             on[nbi_operand(t, i, k)] = true;
     for (size_t j = 0; j < c->s.n; j++)
         c->used[j] = c->s.in[j].index <= c->y.index && on[c->s.in[j].index];
+    nbi_give_back(&c->work, spot);
     return true;
 }
 
-bool nbi_build(nbi_check *c, nb_tape *t, double step, const double *direction)
+bool nbi_build(nbi_trial *c, nb_tape *t, double step, const double *direction)
 {
     nb_reset(t);
     if (nbi_attempt(c, t, step, direction) == NBI_BUILT && mark_used(c))
@@ -171,7 +156,7 @@ bool nbi_build(nbi_check *c, nb_tape *t, double step, const double *direction)
     return false;
 }
 
-bool nbi_build_twisted(nbi_check *c, nb_tape *t, nbi_twist twist)
+bool nbi_build_twisted(nbi_trial *c, nb_tape *t, nbi_twist twist)
 {
     c->twist = twist;
     bool built = nbi_build(c, t, 0, NULL);
@@ -181,7 +166,7 @@ bool nbi_build_twisted(nbi_check *c, nb_tape *t, nbi_twist twist)
 
 /* ---- vectors ---------------------------------------------------------------------------------------- */
 
-double *nbi_vector(nbi_check *c, size_t n)
+double *nbi_vector(nbi_trial *c, size_t n)
 {
     double *v = n < SIZE_MAX / sizeof *v ? nbi_take(&c->work, n * sizeof *v, NBI_ALIGN) : NULL;
     if (!v)
@@ -189,7 +174,7 @@ double *nbi_vector(nbi_check *c, size_t n)
     return v;
 }
 
-static double *random_vector(nbi_check *c, size_t n, uint64_t stream)
+static double *random_vector(nbi_trial *c, size_t n, uint64_t stream)
 {
     double *v = nbi_vector(c, n);
     nb_rng r = nb_rng_seed(((uint64_t)c->k << 8) + c->draw + (stream << 48));
@@ -200,9 +185,9 @@ static double *random_vector(nbi_check *c, size_t n, uint64_t stream)
     return v;
 }
 
-double *nbi_random_seed(nbi_check *c) { return random_vector(c, c->m, 1); }
+double *nbi_random_seed(nbi_trial *c) { return random_vector(c, c->m, 1); }
 
-double *nbi_random_direction(nbi_check *c)
+double *nbi_random_direction(nbi_trial *c)
 {
     double *v = random_vector(c, c->n, 2);
     for (size_t j = 0; v && j < c->s.n; j++)
@@ -213,9 +198,9 @@ double *nbi_random_direction(nbi_check *c)
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
 
-bool nbi_value(nbi_check *c, double *y) { return nb_read(c->y, y, (int64_t)c->m) == NB_OK; }
+bool nbi_value(nbi_trial *c, double *y) { return nb_read(c->y, y, (int64_t)c->m) == NB_OK; }
 
-bool nbi_read_gradients(nbi_check *c, double *g)
+bool nbi_read_gradients(nbi_trial *c, double *g)
 {
     for (size_t j = 0; j < c->s.n; j++)
         if (nb_read_grad(c->s.in[j], g + c->at[j], (int64_t)(c->at[j + 1] - c->at[j])) != NB_OK)
@@ -223,13 +208,13 @@ bool nbi_read_gradients(nbi_check *c, double *g)
     return true;
 }
 
-bool nbi_gradient(nbi_check *c, bool accumulate, double *g)
+bool nbi_gradient(nbi_trial *c, bool accumulate, double *g)
 {
     nb_sweep sweep = {.n_out = 1, .out = &c->y, .seed = &c->u, .accumulate = accumulate};
     return nb_backward_with(&sweep) == NB_OK && nbi_read_gradients(c, g);
 }
 
-bool nbi_tangent(nbi_check *c, double *t)
+bool nbi_tangent(nbi_trial *c, double *t)
 {
     const double *part[NBI_SAMPLES];
     for (size_t j = 0; j < c->s.n; j++)
@@ -238,7 +223,7 @@ bool nbi_tangent(nbi_check *c, double *t)
            nb_read_tangent(c->y, t, (int64_t)c->m) == NB_OK;
 }
 
-bool nbi_derivable(const nbi_check *c)
+bool nbi_derivable(const nbi_trial *c)
 {
     bool moves = false;
     for (size_t j = 0; j < c->s.n; j++)

@@ -1,7 +1,7 @@
 /*
  * The laws, from inside.
  *
- * A check holds one op to the laws, example by example. All inputs of an example together are one
+ * A trial holds one op to the laws, example by example. All inputs of an example together are one
  * vector x of n numbers, input j's elements standing at [at[j], at[j + 1]); its result is a vector of
  * m numbers. So an example is a function R^n -> R^m, whatever the operands are, and J, the seed u and
  * the direction v of the laws are plain matrix and vectors.
@@ -25,7 +25,7 @@ typedef enum nbi_twist {
     NBI_STALE     /* input `victim` was forgotten by a rewind */
 } nbi_twist;
 
-typedef struct nbi_check {
+typedef struct nbi_trial {
     nb_sampler s; /* first: what replaces inputs finds the rest behind it */
     const nb_op *op;
     nb_tape *tape[2], *elsewhere; /* by dtype; and one that lends foreign vars */
@@ -43,57 +43,67 @@ typedef struct nbi_check {
     size_t twin[NBI_SAMPLES];
     nb_array buffer[NBI_SAMPLES]; /* of the borrowed gradients */
     const double *u, *v;
-} nbi_check;
+    size_t accepted, refused; /* unfit shapes */
+} nbi_trial;
 
 /* ---- examples (example.c) ---- */
-
-bool nbi_check_open(nbi_check *c, const nb_op *op, nb_law_report *report);
-void nbi_check_close(nbi_check *c);
 
 typedef enum nbi_built { NBI_BUILT, NBI_END, NBI_FAILED } nbi_built;
 
 /* Builds the example behind whatever is on the tape, with its inputs at x + step * direction. The
  * result is in y, an error on the tape. */
-nbi_built nbi_attempt(nbi_check *c, nb_tape *t, double step, const double *direction);
+nbi_built nbi_attempt(nbi_trial *c, nb_tape *t, double step, const double *direction);
 /* The same on an empty tape; what fails there breaks the law of examples. */
-bool nbi_build(nbi_check *c, nb_tape *t, double step, const double *direction);
-bool nbi_build_twisted(nbi_check *c, nb_tape *t, nbi_twist twist);
+bool nbi_build(nbi_trial *c, nb_tape *t, double step, const double *direction);
+bool nbi_build_twisted(nbi_trial *c, nb_tape *t, nbi_twist twist);
 
 /* n numbers of working memory, given back with the example; NULL when there is none. */
-double *nbi_vector(nbi_check *c, size_t n);
+double *nbi_vector(nbi_trial *c, size_t n);
 /* Entries of either sign and of size 0.5 to 1, exact in floats: a seed, or a direction in which the
  * integer parameters do not move. */
-double *nbi_random_seed(nbi_check *c);
-double *nbi_random_direction(nbi_check *c);
+double *nbi_random_seed(nbi_trial *c);
+double *nbi_random_direction(nbi_trial *c);
 
 /* Of the last build: y [m], J^T u [n], J v [m]. False after an error on the tape. */
-bool nbi_value(nbi_check *c, double *y);
-bool nbi_gradient(nbi_check *c, bool accumulate, double *g);
-bool nbi_read_gradients(nbi_check *c, double *g);
-bool nbi_tangent(nbi_check *c, double *t);
+bool nbi_value(nbi_trial *c, double *y);
+bool nbi_gradient(nbi_trial *c, bool accumulate, double *g);
+bool nbi_read_gradients(nbi_trial *c, double *g);
+bool nbi_tangent(nbi_trial *c, double *t);
 /* Whether the op has derivative rules, and this example something to derive. */
-bool nbi_derivable(const nbi_check *c);
+bool nbi_derivable(const nbi_trial *c);
 
 /* ---- verdicts (laws.c) ---- */
 
-void nbi_pass(nbi_check *c, nb_law law, double worst);
-void nbi_untested(nbi_check *c, nb_law law);
-void nbi_violate(nbi_check *c, nb_law law, const char *format, ...) NBI_FORMAT(3, 4);
+void nbi_pass(nbi_trial *c, nb_law law, double worst);
+void nbi_untested(nbi_trial *c, nb_law law);
+void nbi_violate(nbi_trial *c, nb_law law, const char *format, ...) NBI_FORMAT(3, 4);
 /* A sweep failed: the tape's message tells why. */
-void nbi_violate_message(nbi_check *c, nb_law law);
-/* "operand 1, element 4": entry i of a vector of inputs. */
+void nbi_violate_message(nbi_trial *c, nb_law law);
+/* "operand 1, element 4": entry i of the inputs followed by the result. */
 typedef struct nbi_place {
     char text[64];
 } nbi_place;
-nbi_place nbi_place_of(const nbi_check *c, size_t i);
+nbi_place nbi_place_of(const nbi_trial *c, size_t i);
+
+/* What two computations of one number may differ by, relative to its terms: some digits less than
+ * the tape's arithmetic has. */
+double nbi_slack(const nb_tape *t);
 
 /* |a - b| as a part of what is allowed: more than 1 is too much. Equal infinities and two NaNs
  * agree. */
 double nbi_part(double a, double b, double allowed);
 
-/* Entry by entry within allowed[i], or allowed[0] for all if `each` is false. Passes or violates. */
-bool nbi_same(nbi_check *c, nb_law law, size_t n, const double *a, const char *a_is, const double *b,
-              const char *b_is, const double *allowed, bool each);
+/* Two vectors that should be one, of the size of the inputs or of the result. */
+typedef struct nbi_pair {
+    const double *a, *b;
+    const char *a_is, *b_is;
+    bool of_result;
+    const double *each; /* what entry i may differ by; NULL: what every entry may */
+    double all;
+} nbi_pair;
+
+/* Passes or violates. */
+bool nbi_agree(nbi_trial *c, nb_law law, const nbi_pair *p);
 
 /* ---- differences (differences.c) ---- */
 
@@ -107,14 +117,14 @@ nbi_estimate nbi_extrapolate(const double difference[NBI_STAGES]);
 
 /* ---- the laws ---- */
 
-void nbi_law_differences(nbi_check *c);
-void nbi_law_transpose(nbi_check *c, nb_tape *t);
-void nbi_law_second_order(nbi_check *c);
-void nbi_law_graph(nbi_check *c, nb_tape *t);
-void nbi_law_accumulation(nbi_check *c, nb_tape *t);
-void nbi_law_refusal(nbi_check *c);
+void nbi_law_differences(nbi_trial *c);
+void nbi_law_transpose(nbi_trial *c, nb_tape *t);
+void nbi_law_second_order(nbi_trial *c);
+void nbi_law_graph(nbi_trial *c, nb_tape *t);
+void nbi_law_accumulation(nbi_trial *c, nb_tape *t);
+void nbi_law_refusal(nbi_trial *c);
 /* Values and gradients on `other`, whose arithmetic has this unit, against those on `reference`. */
-void nbi_law_precision(nbi_check *c, nb_tape *reference, nb_tape *other, double unit);
+void nbi_law_precision(nbi_trial *c, nb_tape *reference, nb_tape *other, double unit);
 
 /* The last law alone, between two tapes: what a test of instruction sets needs. */
 nb_code nbi_check_precision(const nb_op *op, nb_tape *reference, nb_tape *other, double unit,

@@ -7,9 +7,9 @@
  *     to[i0 t0 + i1 t1 + …]  =  from[i0 f0 + i1 f1 + …]        for all 0 <= ik < dk
  *
  * With the strides chosen to fit, that sentence is a permutation (the source's strides permuted), a
- * broadcast (source strides 0), a flip (negative ones, from the last element), a slice (a multiple),
- * a concatenation (a destination wider than the source), a diagonal (a stride of one row and one
- * column). With += in place of = and the two sides exchanged it is the adjoint of each.
+ * broadcast (source strides 0), a flip (negative ones, from the last element), a slice (a
+ * multiple), a concatenation (a destination wider than the source), a diagonal (a stride of one row
+ * and one column). With += in place of = and the two sides exchanged it is the adjoint of each.
  *
  * A walk is built axis by axis, the outermost first. An axis of size 1 is dropped, and an axis that
  * continues the one before it on both sides is merged with it, so that the innermost run is as long

@@ -1,20 +1,20 @@
 /*
  * Gather and scatter; the contract is in pick.h.
  *
- * The double sums of a float scatter live in a strip [n STRIP] of scratch. One strip is worked off
- * in three passes over the indices: clear the rows that are named, add to them, and hand each sum
- * over to the array. Handing over clears the sum, so a row that is named again hands over 0. No pass
- * is over all n rows: a few tokens looked up in a large table stay cheap.
+ * A scatter of doubles adds as it goes. A scatter of floats first chains the picked rows that go to
+ * one place: head[x] is the first row whose index is x, next[j] the row after j with j's index.
+ * Then a row that heads a chain takes all of its chain along, in a strip of double sums, and the
+ * array's row is read and written once. Only the heads that an index names are ever looked at, so a
+ * few tokens looked up in a large table stay cheap.
  */
 #include "kernels/pick.h"
 
 #include <string.h>
 
-enum { STRIP = 8 };
+enum { STRIP = 64 };
 
 /* The index of picked row j at outer place o, or the indices of its elements from the i-th on. */
-static const int64_t *indices(const nbi_pick *p, int64_t o, int64_t j, int64_t i)
-{
+static const int64_t *indices(const nbi_pick *p, int64_t o, int64_t j, int64_t i) {
     return p->each ? p->index + (o * p->count + j) * p->inner + i : p->index + j;
 }
 
@@ -30,8 +30,7 @@ static const int64_t *indices(const nbi_pick *p, int64_t o, int64_t j, int64_t i
 #undef REAL
 #undef NAME
 
-void nbi_gather(nb_dtype d, const nbi_pick *p, void *picked, const void *array, bool add)
-{
+void nbi_gather(nb_dtype d, const nbi_pick *p, void *picked, const void *array, bool add) {
     if (d == NB_F64)
         gather_f64(p, picked, array, add);
     else
@@ -40,8 +39,7 @@ void nbi_gather(nb_dtype d, const nbi_pick *p, void *picked, const void *array, 
 
 /* ---- scatter ---- */
 
-static void scatter_f64(const nbi_pick *p, double *array, const double *picked)
-{
+static void scatter_f64(const nbi_pick *p, double *array, const double *picked) {
     for (int64_t o = 0; o < p->outer; o++, array += p->n * p->inner)
         for (int64_t j = 0; j < p->count; j++, picked += p->inner) {
             const int64_t *x = indices(p, o, j, 0);
@@ -50,45 +48,54 @@ static void scatter_f64(const nbi_pick *p, double *array, const double *picked)
         }
 }
 
-/* Columns i to i + width of the array's part at outer place o. */
-static void scatter_strip(const nbi_pick *p, int64_t o, int64_t i, int64_t width, float *array,
-                          const float *picked, double *sums)
-{
-    for (int pass = 0; pass < 3; pass++)
-        for (int64_t j = 0; j < p->count; j++) {
-            const int64_t *x = indices(p, o, j, i);
-            for (int64_t k = 0; k < width; k++) {
-                int64_t row = x[p->each ? k : 0];
-                double *sum = &sums[row * width + k];
-                float *to = &array[row * p->inner + i + k];
-                if (pass == 1)
-                    *sum += (double)picked[j * p->inner + i + k];
-                else if (pass == 2)
-                    *to = (float)((double)*to + *sum);
-                if (pass != 1)
-                    *sum = 0;
-            }
-        }
+/* Chains the rows of equal indices x[0], x[step], …; the last of a chain is followed by -1. */
+static void chain(const nbi_pick *p, const int64_t *x, int64_t step, int64_t *head, int64_t *next) {
+    for (int64_t j = 0; j < p->count; j++)
+        head[x[j * step]] = -1;
+    for (int64_t j = p->count - 1; j >= 0; j--) {
+        next[j] = head[x[j * step]];
+        head[x[j * step]] = j;
+    }
 }
 
-static void scatter_f32(const nbi_pick *p, float *array, const float *picked, double *sums)
-{
+/* Adds to one row, `width` columns of it, those of row j of picked and of all that it leads to. */
+static void add_chain(const nbi_pick *p, int64_t width, float *restrict row,
+                      const float *restrict picked, int64_t j, const int64_t *next) {
+    for (int64_t i = 0; i < width; i += STRIP) {
+        double sum[STRIP];
+        int64_t n = width - i < STRIP ? width - i : STRIP;
+        for (int64_t k = 0; k < n; k++)
+            sum[k] = (double)row[i + k];
+        for (int64_t r = j; r >= 0; r = next[r])
+            for (int64_t k = 0; k < n; k++)
+                sum[k] += (double)picked[r * p->inner + i + k];
+        for (int64_t k = 0; k < n; k++)
+            row[i + k] = (float)sum[k];
+    }
+}
+
+/* With an index for each element, every column has chains of its own. */
+static void scatter_f32(const nbi_pick *p, float *array, const float *picked, int64_t *head) {
+    int64_t *next = head + p->n, width = p->each ? 1 : p->inner, step = p->each ? p->inner : 1;
     for (int64_t o = 0; o < p->outer; o++) {
-        for (int64_t i = 0; i < p->inner; i += STRIP)
-            scatter_strip(p, o, i, p->inner - i < STRIP ? p->inner - i : STRIP, array, picked, sums);
+        for (int64_t i = 0; i < p->inner; i += width) {
+            const int64_t *x = indices(p, o, 0, i);
+            if (p->each || o == 0)
+                chain(p, x, step, head, next);
+            for (int64_t j = 0; j < p->count; j++)
+                if (head[x[j * step]] == j)
+                    add_chain(p, width, array + x[j * step] * p->inner + i, picked + i, j, next);
+        }
         array += p->n * p->inner;
         picked += p->count * p->inner;
     }
 }
 
-size_t nbi_scatter_scratch(nb_dtype d, const nbi_pick *p)
-{
-    int64_t width = p->inner < STRIP ? p->inner : STRIP;
-    return d == NB_F64 ? 0 : (size_t)p->n * (size_t)width * sizeof(double);
+size_t nbi_scatter_scratch(nb_dtype d, const nbi_pick *p) {
+    return d == NB_F64 ? 0 : ((size_t)p->n + (size_t)p->count) * sizeof(int64_t);
 }
 
-void nbi_scatter(nb_dtype d, const nbi_pick *p, void *array, const void *picked, void *scratch)
-{
+void nbi_scatter(nb_dtype d, const nbi_pick *p, void *array, const void *picked, void *scratch) {
     if (d == NB_F64)
         scatter_f64(p, array, picked);
     else

@@ -6,12 +6,11 @@
  *     gather    picked[o, j, i]  =  array[o, x, i]
  *     scatter   array[o, x, i]  +=  picked[o, j, i]
  *
- * where x is index[j], the same for a whole row of inner elements, or index[o, j, i] if each element
- * has its own. Indices have been checked: they lie in [0, n).
+ * where x is index[j], the same for a whole row of inner elements, or index[o, j, i] if each
+ * element has its own. Indices have been checked: they lie in [0, n).
  *
- * Where an index is repeated, scatter adds up. For floats those sums are kept in double, in a strip
- * of a few columns, so that their error does not grow with the number of repetitions; only rows that
- * are named by an index are touched.
+ * Where an index is repeated, scatter adds up. For floats each such sum is taken in double and
+ * rounded once, so that its error does not grow with the number of repetitions.
  */
 #ifndef NABLA_SRC_PICK_H
 #define NABLA_SRC_PICK_H
@@ -27,7 +26,7 @@ typedef struct nbi_pick {
 /* picked = or += array's elements */
 void nbi_gather(nb_dtype d, const nbi_pick *p, void *picked, const void *array, bool add);
 
-/* How many bytes of scratch scatter wants, aligned for double. Cannot overflow where the array is
+/* How many bytes of scratch scatter wants, aligned for int64_t. Cannot overflow where the array is
  * in memory. */
 size_t nbi_scatter_scratch(nb_dtype d, const nbi_pick *p);
 void nbi_scatter(nb_dtype d, const nbi_pick *p, void *array, const void *picked, void *scratch);

@@ -61,10 +61,11 @@ void nbi_nest_make(nbi_nest *n, int rank, const int64_t *dims, const bool *folde
         n->run = n->folded[0].size, n->along = n->folded[0].step;
     if (n->n == 0 || n->cells == 0)
         n->turns = 0;
-    else
+    else if (n->n_folded > 1)
         n->turns = n->n / n->run;
-    int64_t fit = n->n > ELEMENTS ? 1 : n->n > ELEMENTS / NBI_TILE ? ELEMENTS / n->n : NBI_TILE;
-    n->tile = n->along == 1 ? fit : NBI_TILE;
+    n->tile = NBI_TILE;
+    if (n->along == 1 && n->width > 1 && n->n > ELEMENTS / NBI_TILE)
+        n->tile = n->n > ELEMENTS ? 1 : ELEMENTS / n->n;
 }
 
 bool nbi_walk_next(nbi_walk *k)
@@ -73,9 +74,9 @@ bool nbi_walk_next(nbi_walk *k)
     k->cell += k->w;
     if (k->cell >= n->cells)
         return false;
-    int64_t first = k->cell % n->width, left = n->width - first;
-    k->w = (int)(left < n->tile ? left : n->tile);
-    k->at = place(n->kept, n->n_kept, k->cell / n->width) + first * n->across;
+    int64_t block = n->n_kept > 1 ? k->cell / n->width : 0, first = k->cell - block * n->width;
+    k->w = (int)least(n->width - first, n->tile);
+    k->at = place(n->kept, n->n_kept, block) + first * n->across;
     return true;
 }
 

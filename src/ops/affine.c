@@ -16,7 +16,8 @@
 #include "tape/tape.h"
 #include <nabla/ops.h>
 
-static nb_code affine_shape(const nb_call *c, nb_shape *out) {
+static nb_code affine_shape(const nb_call *c, nb_shape *out)
+{
     const nb_array *x = &c->in[0], *w = &c->in[1], *b = &c->in[2];
     if (x->rank < 1 || w->rank != 2 || b->rank != 1)
         return nb_refuse(c, NB_ERR_SHAPE, "needs x [... k], w [k m] and b [m]",
@@ -39,7 +40,8 @@ static nb_code affine_shape(const nb_call *c, nb_shape *out) {
 }
 
 /* Rows of x, or of y where x has no columns to tell by. */
-static int64_t row_count(const nb_call *c) {
+static int64_t row_count(const nb_call *c)
+{
     const nb_array *x = &c->in[0];
     int64_t k = c->in[1].dims[0], m = c->in[1].dims[1];
     if (x->rank <= 2)
@@ -47,7 +49,8 @@ static int64_t row_count(const nb_call *c) {
     return k ? x->size / k : m ? c->out->size / m : 0;
 }
 
-static nb_code affine_forward(const nb_call *c) {
+static nb_code affine_forward(const nb_call *c)
+{
     int64_t k = c->in[1].dims[0], m = c->in[1].dims[1];
     nbi_matmul p = {.m = row_count(c), .n = m, .k = k, .lda = k, .ldb = m, .ldc = m};
     p.a = c->in[0].data, p.b = c->in[1].data, p.c = c->out->data;
@@ -56,7 +59,8 @@ static nb_code affine_forward(const nb_call *c) {
 }
 
 static nb_code affine_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                     const bool *add) {
+                                     const bool *add)
+{
     int64_t n = row_count(c), k = c->in[1].dims[0], m = c->in[1].dims[1];
     if (gin[0]) {
         nbi_matmul p = {.m = n, .n = k, .k = m, .lda = m, .ldb = m, .ldc = k, .tb = true};
@@ -77,7 +81,8 @@ static nb_code affine_reverse_arrays(const nb_call *c, const nb_array *g, nb_arr
     return NB_OK;
 }
 
-static nb_code affine_reverse(const nb_rule *r) {
+static nb_code affine_reverse(const nb_rule *r)
+{
     if (r->want[0])
         r->d[0] = nb_matmul_t(r->g, false, r->in[1], true);
     if (r->want[1])
@@ -87,7 +92,8 @@ static nb_code affine_reverse(const nb_rule *r) {
     return NB_OK;
 }
 
-static nb_code affine_tangent(const nb_rule *r) {
+static nb_code affine_tangent(const nb_rule *r)
+{
     nb_var x = r->in[0], w = r->in[1], d = NB_NONE;
     bool some = r->want[0] || r->want[1];
     if (r->want[0])
@@ -100,7 +106,8 @@ static nb_code affine_tangent(const nb_rule *r) {
     return NB_OK;
 }
 
-static nb_var affine_sample(nb_sampler *s, int k) {
+static nb_var affine_sample(nb_sampler *s, int k)
+{
     static const struct {
         nb_shape x;
         int64_t k, m;
@@ -131,6 +138,7 @@ const nb_op nbi_op_affine = {
     .sample = affine_sample,
 };
 
-nb_var(nb_affine)(nb_var x, nb_var w, nb_var b) {
+nb_var(nb_affine)(nb_var x, nb_var w, nb_var b)
+{
     return nb_apply(&nbi_op_affine, 3, (nb_var[]){x, w, b}, NULL, 0);
 }

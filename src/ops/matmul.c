@@ -28,20 +28,21 @@ typedef struct flags {
 
 /* ---- shapes ---- */
 
-static int64_t row_count(const nb_array *x) {
+static int64_t row_count(const nb_array *x)
+{
     return x->rank > 1 ? x->dims[x->rank - 2] : x->dims[0];
 }
 
-static int64_t column_count(const nb_array *x) {
-    return x->dims[x->rank - 1];
-}
+static int64_t column_count(const nb_array *x) { return x->dims[x->rank - 1]; }
 
 /* What an operand's inner dimension is called in a message. */
-static const char *inner_name(const nb_array *x, bool columns) {
+static const char *inner_name(const nb_array *x, bool columns)
+{
     return x->rank == 1 ? "elements" : columns ? "columns" : "rows";
 }
 
-static nb_code check_operand(const nb_call *c, int k, bool flag) {
+static nb_code check_operand(const nb_call *c, int k, bool flag)
+{
     static const char name[] = "ab";
     if (c->in[k].rank < 1)
         return nb_refuse(c, NB_ERR_SHAPE, "needs vectors or matrices", "%c has no axis", name[k]);
@@ -52,7 +53,8 @@ static nb_code check_operand(const nb_call *c, int k, bool flag) {
 }
 
 /* The batch axes of both, broadcast, into out->dims; their number. -1 after a refusal. */
-static int batch_shape(const nb_call *c, nb_shape *out) {
+static int batch_shape(const nb_call *c, nb_shape *out)
+{
     int rank[2], most = 0;
     for (int k = 0; k < 2; k++) {
         rank[k] = c->in[k].rank > 2 ? c->in[k].rank - 2 : 0;
@@ -71,7 +73,8 @@ static int batch_shape(const nb_call *c, nb_shape *out) {
     return most;
 }
 
-static nb_code matmul_shape(const nb_call *c, nb_shape *out) {
+static nb_code matmul_shape(const nb_call *c, nb_shape *out)
+{
     const flags *f = c->state;
     const nb_array *a = &c->in[0], *b = &c->in[1];
     if (check_operand(c, 0, f->a) || check_operand(c, 1, f->b))
@@ -111,7 +114,8 @@ typedef struct product {
 } product;
 
 /* Steps of operand o, a batch of `rank` axes of matrices of so many elements. */
-static void batch_steps(product *p, int o, int rank, const int64_t *dims, int64_t matrix) {
+static void batch_steps(product *p, int o, int rank, const int64_t *dims, int64_t matrix)
+{
     int missing = p->rank - rank;
     for (int i = p->rank - 1; i >= 0; i--) {
         int64_t d = i < missing ? 1 : dims[i - missing];
@@ -123,7 +127,8 @@ static void batch_steps(product *p, int o, int rank, const int64_t *dims, int64_
     }
 }
 
-static void plan_batch(product *p, const nb_array *a, const nb_array *b, const nb_array *out) {
+static void plan_batch(product *p, const nb_array *a, const nb_array *b, const nb_array *out)
+{
     int rank_a = a->rank > 2 ? a->rank - 2 : 0, rank_b = b->rank > 2 ? b->rank - 2 : 0;
     p->rank = rank_a > rank_b ? rank_a : rank_b;
     p->dims = out->dims;
@@ -139,7 +144,8 @@ static void plan_batch(product *p, const nb_array *a, const nb_array *b, const n
 }
 
 /* Fills *p; the steps only where there is a batch to loop over. */
-static void plan(product *p, const nb_call *c) {
+static void plan(product *p, const nb_call *c)
+{
     const flags *f = c->state;
     const nb_array *a = &c->in[0], *b = &c->in[1];
     int64_t rows = a->rank > 1 ? row_count(a) : 1;
@@ -162,7 +168,8 @@ static void plan(product *p, const nb_call *c) {
 
 /* One product per entry of the batch. sa, sb, sc: the steps of x's operands. */
 static bool over_batch(nb_tape *t, nb_dtype d, const product *p, nbi_matmul *x, const int64_t *sa,
-                       const int64_t *sb, const int64_t *sc) {
+                       const int64_t *sb, const int64_t *sc)
+{
     int64_t at[NB_MAX_RANK] = {0}, element = (int64_t)nbi_element(d);
     for (;;) {
         if (!nbi_tape_matmul(t, d, x))
@@ -183,14 +190,16 @@ static bool over_batch(nb_tape *t, nb_dtype d, const product *p, nbi_matmul *x, 
     }
 }
 
-static bool multiply(const nb_call *c, const product *p, nbi_matmul *x, int a, int b, int result) {
+static bool multiply(const nb_call *c, const product *p, nbi_matmul *x, int a, int b, int result)
+{
     nb_dtype d = c->in[0].dtype;
     if (p->rank == 0)
         return nbi_tape_matmul(c->tape, d, x);
     return p->empty || over_batch(c->tape, d, p, x, p->step[a], p->step[b], p->step[result]);
 }
 
-static nb_code matmul_forward(const nb_call *c) {
+static nb_code matmul_forward(const nb_call *c)
+{
     if (c->out->rank < 0)
         return nbi_dot_forward(c);
     product p;
@@ -202,7 +211,8 @@ static nb_code matmul_forward(const nb_call *c) {
 }
 
 /* Whether products add to what is there. Cleared first if none of them is to overwrite it. */
-static bool prepare(const nb_array *gin, bool add, bool broadcast) {
+static bool prepare(const nb_array *gin, bool add, bool broadcast)
+{
     if (!add && broadcast && gin->size)
         memset(gin->data, 0, (size_t)gin->size * nbi_element(gin->dtype));
     return add || broadcast;
@@ -210,7 +220,8 @@ static bool prepare(const nb_array *gin, bool add, bool broadcast) {
 
 /* d(a) = G B^T, or B G^T if a is used transposed. */
 static bool reverse_a(const nb_call *c, const product *p, const nb_array *g, const nb_array *gin,
-                      bool add) {
+                      bool add)
+{
     nbi_matmul x = {.m = p->m, .n = p->k, .k = p->n, .lda = p->n, .ldb = p->ldb, .ldc = p->lda};
     x.a = g->data, x.b = c->in[1].data, x.c = gin->data;
     x.tb = !p->tb;
@@ -225,7 +236,8 @@ static bool reverse_a(const nb_call *c, const product *p, const nb_array *g, con
 
 /* d(b) = A^T G, or G^T A if b is used transposed. */
 static bool reverse_b(const nb_call *c, const product *p, const nb_array *g, const nb_array *gin,
-                      bool add) {
+                      bool add)
+{
     nbi_matmul x = {.m = p->k, .n = p->n, .k = p->m, .lda = p->lda, .ldb = p->n, .ldc = p->ldb};
     x.a = c->in[0].data, x.b = g->data, x.c = gin->data;
     x.ta = !p->ta;
@@ -239,7 +251,8 @@ static bool reverse_b(const nb_call *c, const product *p, const nb_array *g, con
 }
 
 static nb_code matmul_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                     const bool *add) {
+                                     const bool *add)
+{
     if (c->out->rank < 0)
         return nbi_dot_reverse_arrays(c, g, gin, add);
     product p;
@@ -253,7 +266,8 @@ static nb_code matmul_reverse_arrays(const nb_call *c, const nb_array *g, nb_arr
 
 /* ---- the same as graph code ---- */
 
-nb_var nbi_as_rows(nb_var x) {
+nb_var nbi_as_rows(nb_var x)
+{
     int64_t rows = 1;
     for (int i = 0; i + 1 < nb_rank(x); i++)
         if (__builtin_mul_overflow(rows, nb_dim(x, i), &rows))
@@ -261,7 +275,8 @@ nb_var nbi_as_rows(nb_var x) {
     return nb_reshape(x, NB_SHAPE(rows, nb_dim(x, -1)));
 }
 
-static nb_code matmul_reverse(const nb_rule *r) {
+static nb_code matmul_reverse(const nb_rule *r)
+{
     const flags *f = r->state;
     nb_var a = r->in[0], b = r->in[1], g = r->g;
     int ra = nb_rank(a), rb = nb_rank(b);
@@ -282,7 +297,8 @@ static nb_code matmul_reverse(const nb_rule *r) {
     return NB_OK;
 }
 
-static nb_code matmul_tangent(const nb_rule *r) {
+static nb_code matmul_tangent(const nb_rule *r)
+{
     const flags *f = r->state;
     if (r->want[0])
         r->d[0] = nb_matmul_t(r->t[0], f->a, r->in[1], f->b);
@@ -293,7 +309,8 @@ static nb_code matmul_tangent(const nb_rule *r) {
     return NB_OK;
 }
 
-static nb_var matmul_sample(nb_sampler *s, int k) {
+static nb_var matmul_sample(nb_sampler *s, int k)
+{
     static const struct {
         nb_shape a, b;
         flags f;
@@ -342,11 +359,10 @@ const nb_op nbi_op_matmul = {
     .sample = matmul_sample,
 };
 
-nb_var(nb_matmul_t)(nb_var a, bool a_transposed, nb_var b, bool b_transposed) {
+nb_var(nb_matmul_t)(nb_var a, bool a_transposed, nb_var b, bool b_transposed)
+{
     flags f = {a_transposed, b_transposed};
     return nb_apply(&nbi_op_matmul, 2, (nb_var[]){a, b}, &f, sizeof f);
 }
 
-nb_var(nb_matmul)(nb_var a, nb_var b) {
-    return nb_matmul_t(a, false, b, false);
-}
+nb_var(nb_matmul)(nb_var a, nb_var b) { return nb_matmul_t(a, false, b, false); }

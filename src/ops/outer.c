@@ -17,14 +17,16 @@
 #include "tape/tape.h"
 #include <nabla/ops.h>
 
-static nb_code vectors(const nb_call *c) {
+static nb_code vectors(const nb_call *c)
+{
     if (c->in[0].rank == 1 && c->in[1].rank == 1)
         return NB_OK;
     return nb_refuse(c, NB_ERR_SHAPE, "needs two vectors", NULL);
 }
 
 /* Shared by the tangents: f(ta, b) + f(a, tb), of what is there. */
-static nb_code bilinear_tangent(const nb_rule *r, nb_var (*f)(nb_var, nb_var)) {
+static nb_code bilinear_tangent(const nb_rule *r, nb_var (*f)(nb_var, nb_var))
+{
     if (r->want[0])
         r->d[0] = f(r->t[0], r->in[1]);
     if (r->want[1]) {
@@ -36,7 +38,8 @@ static nb_code bilinear_tangent(const nb_rule *r, nb_var (*f)(nb_var, nb_var)) {
 
 /* ---- dot ---- */
 
-static nb_code dot_shape(const nb_call *c, nb_shape *out) {
+static nb_code dot_shape(const nb_call *c, nb_shape *out)
+{
     if (vectors(c))
         return NB_ERR_SHAPE;
     if (c->in[0].size != c->in[1].size)
@@ -46,7 +49,8 @@ static nb_code dot_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-nb_code nbi_dot_forward(const nb_call *c) {
+nb_code nbi_dot_forward(const nb_call *c)
+{
     const nb_array *a = &c->in[0];
     *(double *)c->out->data = nbi_dot(a->dtype, a->size, a->data, c->in[1].data);
     return NB_OK;
@@ -54,7 +58,8 @@ nb_code nbi_dot_forward(const nb_call *c) {
 
 /* da = g b, db = g a, through chain: where g is 0 nothing flows, even out of an infinite element.
  */
-nb_code nbi_dot_reverse(const nb_rule *r) {
+nb_code nbi_dot_reverse(const nb_rule *r)
+{
     for (int k = 0; k < 2; k++)
         if (r->want[k])
             r->d[k] = nb_chain(r->g, r->in[1 - k]);
@@ -62,7 +67,8 @@ nb_code nbi_dot_reverse(const nb_rule *r) {
 }
 
 nb_code nbi_dot_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                               const bool *add) {
+                               const bool *add)
+{
     double scale = g->dtype == NB_F64 ? *(const double *)g->data : (double)*(const float *)g->data;
     for (int k = 0; k < 2; k++)
         if (gin[k])
@@ -70,18 +76,18 @@ nb_code nbi_dot_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *co
     return NB_OK;
 }
 
-static nb_code dot_tangent(const nb_rule *r) {
-    return bilinear_tangent(r, (nb_dot));
-}
+static nb_code dot_tangent(const nb_rule *r) { return bilinear_tangent(r, (nb_dot)); }
 
 /* Example k of a product of vectors of lengths n and m. */
-static nb_var sample_vectors(nb_sampler *s, int64_t n, int64_t m, nb_var (*f)(nb_var, nb_var)) {
+static nb_var sample_vectors(nb_sampler *s, int64_t n, int64_t m, nb_var (*f)(nb_var, nb_var))
+{
     nb_var a = nb_sample(s, NB_SHAPE(n), -2, 2);
     nb_var b = nb_sample(s, NB_SHAPE(m), -2, 2);
     return f(a, b);
 }
 
-static nb_var dot_sample(nb_sampler *s, int k) {
+static nb_var dot_sample(nb_sampler *s, int k)
+{
     static const int64_t length[] = {1, 5, 8, 19, 0};
     return k < 5 ? sample_vectors(s, length[k], length[k], (nb_dot)) : NB_NONE;
 }
@@ -98,13 +104,12 @@ const nb_op nbi_op_dot = {
     .sample = dot_sample,
 };
 
-nb_var(nb_dot)(nb_var a, nb_var b) {
-    return nb_apply(&nbi_op_dot, 2, (nb_var[]){a, b}, NULL, 0);
-}
+nb_var(nb_dot)(nb_var a, nb_var b) { return nb_apply(&nbi_op_dot, 2, (nb_var[]){a, b}, NULL, 0); }
 
 /* ---- outer ---- */
 
-static nb_code outer_shape(const nb_call *c, nb_shape *out) {
+static nb_code outer_shape(const nb_call *c, nb_shape *out)
+{
     if (vectors(c))
         return NB_ERR_SHAPE;
     *out = NB_SHAPE(c->in[0].size, c->in[1].size);
@@ -112,14 +117,16 @@ static nb_code outer_shape(const nb_call *c, nb_shape *out) {
 }
 
 /* a as a column times b as a row: a matrix product with an inner dimension of 1. */
-static nb_code outer_forward(const nb_call *c) {
+static nb_code outer_forward(const nb_call *c)
+{
     int64_t n = c->in[0].size, m = c->in[1].size;
     nbi_matmul p = {.m = n, .n = m, .k = 1, .lda = 1, .ldb = m, .ldc = m};
     p.a = c->in[0].data, p.b = c->in[1].data, p.c = c->out->data;
     return nbi_tape_matmul(c->tape, c->out->dtype, &p) ? NB_OK : NB_ERR_MEMORY;
 }
 
-static nb_code outer_reverse(const nb_rule *r) {
+static nb_code outer_reverse(const nb_rule *r)
+{
     if (r->want[0])
         r->d[0] = nb_matmul_t(r->g, false, r->in[1], false);
     if (r->want[1])
@@ -128,7 +135,8 @@ static nb_code outer_reverse(const nb_rule *r) {
 }
 
 static nb_code outer_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                    const bool *add) {
+                                    const bool *add)
+{
     int64_t n = c->in[0].size, m = c->in[1].size;
     for (int k = 0; k < 2; k++) {
         if (!gin[k])
@@ -142,11 +150,10 @@ static nb_code outer_reverse_arrays(const nb_call *c, const nb_array *g, nb_arra
     return NB_OK;
 }
 
-static nb_code outer_tangent(const nb_rule *r) {
-    return bilinear_tangent(r, (nb_outer));
-}
+static nb_code outer_tangent(const nb_rule *r) { return bilinear_tangent(r, (nb_outer)); }
 
-static nb_var outer_sample(nb_sampler *s, int k) {
+static nb_var outer_sample(nb_sampler *s, int k)
+{
     static const int64_t length[][2] = {{1, 1}, {3, 4}, {7, 5}, {1, 6}, {0, 3}, {4, 0}};
     return k < 6 ? sample_vectors(s, length[k][0], length[k][1], (nb_outer)) : NB_NONE;
 }
@@ -163,6 +170,7 @@ const nb_op nbi_op_outer = {
     .sample = outer_sample,
 };
 
-nb_var(nb_outer)(nb_var a, nb_var b) {
+nb_var(nb_outer)(nb_var a, nb_var b)
+{
     return nb_apply(&nbi_op_outer, 2, (nb_var[]){a, b}, NULL, 0);
 }

@@ -25,11 +25,13 @@ enum { LANES = 8, STRIP = 64 };
 #undef REAL
 #undef NAME
 
-double nbi_dot(nb_dtype d, int64_t n, const void *a, const void *b) {
+double nbi_dot(nb_dtype d, int64_t n, const void *a, const void *b)
+{
     return d == NB_F64 ? dot_f64(n, a, b) : dot_f32(n, a, b);
 }
 
-void nbi_scaled(nb_dtype d, int64_t n, double scale, const void *x, void *y, bool add) {
+void nbi_scaled(nb_dtype d, int64_t n, double scale, const void *x, void *y, bool add)
+{
     if (scale == 0) {
         if (!add && n)
             memset(y, 0, (size_t)n * (d == NB_F64 ? sizeof(double) : sizeof(float)));
@@ -40,8 +42,8 @@ void nbi_scaled(nb_dtype d, int64_t n, double scale, const void *x, void *y, boo
     }
 }
 
-void nbi_column_sums(nb_dtype d, int64_t rows, int64_t columns, const void *x, void *sums,
-                     bool add) {
+void nbi_column_sums(nb_dtype d, int64_t rows, int64_t columns, const void *x, void *sums, bool add)
+{
     if (d == NB_F64)
         column_sums_f64(rows, columns, x, sums, add);
     else

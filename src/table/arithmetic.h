@@ -22,23 +22,26 @@
 
 #include <math.h>
 
-#define NBI_CAT_(a, b) a##b
-#define NBI_CAT(a, b) NBI_CAT_(a, b)
-#define NBI_FN(name) NBI_CAT(name, NBI_SUFFIX)
-#define NBI_PURE static inline __attribute__((unused))
+#define NBI_CAT_(a, b)         a##b
+#define NBI_CAT(a, b)          NBI_CAT_(a, b)
+#define NBI_FN(name)           NBI_CAT(name, NBI_SUFFIX)
+#define NBI_PURE               static inline __attribute__((unused))
 
-#define NBI_OP1(name, a) NBI_FN(nbi_value_##name)(a)
-#define NBI_OP2(name, a, b) NBI_FN(nbi_value_##name)(a, b)
+#define NBI_OP1(name, a)       NBI_FN(nbi_value_##name)(a)
+#define NBI_OP2(name, a, b)    NBI_FN(nbi_value_##name)(a, b)
 #define NBI_OP3(name, a, b, c) NBI_FN(nbi_value_##name)(a, b, c)
-#define K(c) ((NBI_REAL)(c))
-#define LET(name, expression) const NBI_REAL name = expression;
-#define RETURN(expression) return (NBI_REAL)(expression);
-#define SELECT(c, a, b) ((c) != 0 ? (a) : (b))
-#define CALL1(f, a) NBI_FN(f)(a)
-#define CALL2(f, a, b) NBI_FN(f)(a, b)
-#define CALL3(f, a, b, c) NBI_FN(f)(a, b, c)
-#define INFIX(a, op, b) ((a)op(b))
-#define PREFIX(op, a) (op(a))
+#define K(c)                   ((NBI_REAL)(c))
+#define LET(name, expression)  const NBI_REAL name = expression;
+#define RETURN(expression)     return (NBI_REAL)(expression);
+#define SELECT(c, a, b)        ((c) != 0 ? (a) : (b))
+#define CALL1(f, a)            NBI_FN(f)(a)
+#define CALL2(f, a, b)         NBI_FN(f)(a, b)
+#define CALL3(f, a, b, c)      NBI_FN(f)(a, b, c)
+#define INFIX(a, op, b)        ((a)op(b))
+#define PREFIX(op, a)          (op(a))
+
+/* Macros that hold whole functions, which a formatter cannot tell apart */
+/* clang-format off */
 
 /* The functions of a row, from its bodies, in the type at hand */
 #define NBI_UNARY_LIGHT(name, value, slope) \
@@ -73,14 +76,16 @@
     NBI_PURE float nbi_slope_y_##name##f(float x, float y, float r) \
     { return (float)nbi_slope_y_##name((double)x, (double)y, (double)r); }
 
+/* clang-format on */
+
 /* Every row is declared before any is defined, since bodies speak of rows below their own */
-#define UNARY(name, ...) \
+#define UNARY(name, ...)                      \
     NBI_PURE double nbi_value_##name(double); \
     NBI_PURE float nbi_value_##name##f(float);
-#define BINARY(name, ...) \
+#define BINARY(name, ...)                             \
     NBI_PURE double nbi_value_##name(double, double); \
     NBI_PURE float nbi_value_##name##f(float, float);
-#define TERNARY(name, ...) \
+#define TERNARY(name, ...)                                    \
     NBI_PURE double nbi_value_##name(double, double, double); \
     NBI_PURE float nbi_value_##name##f(float, float, float);
 #define TEST(name, ...) BINARY(name, )
@@ -90,8 +95,10 @@
 #undef TERNARY
 #undef TEST
 
-#define TEST(name, text, value) \
-    NBI_PURE NBI_REAL NBI_FN(nbi_value_##name)(NBI_REAL x, NBI_REAL y) { value }
+#define TEST(name, text, value)                                          \
+    NBI_PURE NBI_REAL NBI_FN(nbi_value_##name)(NBI_REAL x, NBI_REAL y) { \
+        value                                                            \
+    }
 
 #define NBI_REAL double
 #define NBI_SUFFIX
@@ -107,7 +114,7 @@
 #undef BINARY
 #undef TERNARY
 
-#define NBI_REAL float
+#define NBI_REAL   float
 #define NBI_SUFFIX f
 #define UNARY(name, weight, kind, xlo, xhi, text, value, slope) \
     NBI_UNARY_##weight(name, value, slope)

@@ -28,15 +28,13 @@
 static const double pi = 3.14159265358979323846;
 static const double infinity = (double)INFINITY, not_a_number = (double)NAN;
 
-double nbi_lgamma(double x)
-{
+double nbi_lgamma(double x) {
     int sign;
     return lgamma_r(x, &sign);
 }
 
 /* c[0] + c[1] u + c[2] u^2 + ... */
-static double polynomial(const double *c, size_t n, double u)
-{
+static double polynomial(const double *c, size_t n, double u) {
     double sum = 0;
     for (size_t i = n; i-- > 0;) {
         sum = sum * u + c[i];
@@ -44,9 +42,8 @@ static double polynomial(const double *c, size_t n, double u)
     return sum;
 }
 
-static double digamma_asymptotic(double x)
-{
-    static const double b[] = {1.0 / 12,  -1.0 / 120,    1.0 / 252, -1.0 / 240,
+static double digamma_asymptotic(double x) {
+    static const double b[] = {1.0 / 12,  -1.0 / 120,     1.0 / 252, -1.0 / 240,
                                1.0 / 132, -691.0 / 32760, 1.0 / 12,  -3617.0 / 8160};
     double u = 1 / (x * x);
     return log(x) - (0.5 / x + u * polynomial(b, COUNT(b), u));
@@ -55,40 +52,22 @@ static double digamma_asymptotic(double x)
 static const double digamma_zero = 1.4616321449683622, digamma_zero_low = 9.549995429965697715e-17;
 
 /* psi(x) for |x - digamma_zero| <= 1/2: psi(x) / (x - zero) is fitted to 2^-59 */
-static double digamma_near_zero(double x)
-{
+static double digamma_near_zero(double x) {
     static const double c[] = {
-        0.96767224544762117,
-        -0.442763168983592106,
-        0.258499760955651894,
-        -0.163942705442407132,
-        0.107824050691094209,
-        -0.0721995612563396638,
-        0.0488042881766509809,
-        -0.0331611264834048268,
-        0.0225976477525902685,
-        -0.0154247655768036865,
-        0.0105388024395317336,
-        -0.00720454179103527754,
-        0.00492662711101840791,
-        -0.00336969609901689433,
-        0.00230656706508346291,
-        -0.00157792247625970323,
-        0.00106991753021112189,
-        -0.00073197660897252293,
-        0.00054086554027845553,
-        -0.00037003799780105289,
-        0.000146843690763622778,
-        -0.00010046489379880724,
-        0.00023074936133772155,
-        -0.000157870876701015097,
+        0.96767224544762117,     -0.442763168983592106,   0.258499760955651894,
+        -0.163942705442407132,   0.107824050691094209,    -0.0721995612563396638,
+        0.0488042881766509809,   -0.0331611264834048268,  0.0225976477525902685,
+        -0.0154247655768036865,  0.0105388024395317336,   -0.00720454179103527754,
+        0.00492662711101840791,  -0.00336969609901689433, 0.00230656706508346291,
+        -0.00157792247625970323, 0.00106991753021112189,  -0.00073197660897252293,
+        0.00054086554027845553,  -0.00037003799780105289, 0.000146843690763622778,
+        -0.00010046489379880724, 0.00023074936133772155,  -0.000157870876701015097,
     };
     double d = (x - digamma_zero) - digamma_zero_low;
     return d * polynomial(c, COUNT(c), d);
 }
 
-static double digamma_positive(double x)
-{
+static double digamma_positive(double x) {
     if (x >= 10) {
         return digamma_asymptotic(x);
     }
@@ -102,8 +81,7 @@ static double digamma_positive(double x)
     return steps + digamma_near_zero(x);
 }
 
-double nbi_digamma(double x)
-{
+double nbi_digamma(double x) {
     if (x == 0) {
         return -copysign(infinity, x);
     }
@@ -118,8 +96,7 @@ double nbi_digamma(double x)
 }
 
 /* gamma(s) / q^s, also where one of the two factors leaves the range of a double */
-static double gamma_over_power(double s, double q)
-{
+static double gamma_over_power(double s, double q) {
     double gamma = tgamma(s), power = pow(q, -s);
     if (isfinite(gamma) && isfinite(power) && power > 0) {
         return gamma * power;
@@ -128,16 +105,11 @@ static double gamma_over_power(double s, double q)
 }
 
 /* gamma(s) zeta(s, q) for s >= 2, q > 0, the zeta summed in units of its first term */
-static double gamma_zeta(double s, double q)
-{
-    static const double b[] = {1.0 / 12,
-                               -1.0 / 720,
-                               1.0 / 30240,
-                               -1.0 / 1209600,
-                               1.0 / 47900160,
-                               -691.0 / 1307674368000,
-                               1.0 / 74724249600,
-                               -3617.0 / 10670622842880000};
+static double gamma_zeta(double s, double q) {
+    static const double b[] = {1.0 / 12,          -1.0 / 720,
+                               1.0 / 30240,       -1.0 / 1209600,
+                               1.0 / 47900160,    -691.0 / 1307674368000,
+                               1.0 / 74724249600, -3617.0 / 10670622842880000};
     if (isinf(q)) {
         return 0;
     }
@@ -155,15 +127,13 @@ static double gamma_zeta(double s, double q)
 }
 
 /* the sum of gamma(s) / (x+k)^s over k = 0, 1, 2, ... for x < 0, times (-1)^s */
-static double polygamma_negative(double x, double s, double sign)
-{
+static double polygamma_negative(double x, double s, double sign) {
     double right = gamma_zeta(s, x - floor(x));
     double left = gamma_zeta(s, ceil(x) - x) - gamma_zeta(s, 1 - x);
     return sign * right + left;
 }
 
-double nbi_polygamma(double x, double n)
-{
+double nbi_polygamma(double x, double n) {
     if (!(n >= 0) || isinf(n) || n != floor(n) || isnan(x)) {
         return not_a_number;
     }

@@ -45,7 +45,10 @@ static void *buffer(nb_tape *t, size_t bytes)
 static void release(nb_tape *t, nbi_record *r)
 {
     size_t size;
-    void **head = &t->pool[size_class((size_t)r->size * nbi_element(t->dtype), &size)];
+    const int class = size_class((size_t)r->size * nbi_element(t->dtype), &size);
+    void **head = &t->pool[class];
+    t->pool_low = class < t->pool_low ? class : t->pool_low;
+    t->pool_high = class < t->pool_high ? t->pool_high : class + 1;
     memcpy(r->grad, head, sizeof *head);
     *head = r->grad;
     r->grad = NULL;
@@ -88,11 +91,25 @@ void nbi_adjoints_clear(nb_tape *t, bool leaves_too)
     if (!leaves_too)
         return;
     t->dirty = 0;
-    memset(t->pool, 0, sizeof t->pool);
+    for (int k = t->pool_low; k < t->pool_high; k++)
+        t->pool[k] = NULL;
+    t->pool_low = NBI_POOLS;
+    t->pool_high = 0;
     nbi_give_back(&t->adjoints, (nbi_spot){NULL, 0});
     t->reached = NULL;
     t->wanted = NULL;
     t->n_outputs = 0;
+}
+
+void nbi_adjoints_truncate(nb_tape *t, uint32_t length)
+{
+    for (uint32_t i = length; i < t->dirty && t->accumulating; i++) {
+        nbi_record *r = t->hot.ops[i] == NBI_RECORD ? nbi_record_at(t, i) : NULL;
+        if (r && r->grad && !r->borrowed)
+            release(t, r);
+    }
+    if (t->dirty > length)
+        t->dirty = length;
 }
 
 static double sum(const nb_array *a)

@@ -15,7 +15,8 @@ static bool check_outputs(nb_tape *t, const nb_sweep *s)
     for (size_t k = 0; k < s->n_out; k++) {
         const nb_var v = s->out[k];
         bool seeded = s->seed && s->seed[k];
-        if (v.tape && !seeded && nb_size(v) != 1) {
+        if (v.tape && !seeded && nbi_is_tensor(t, v.index) &&
+            nbi_record_at(t, v.index)->size != 1) {
             char shape[NBI_SHAPE_TEXT];
             nb_shape d = nb_shape_of(v);
             nbi_fail(t, NB_ERR_SEED, "backward: node %u has shape %s: a seed is needed", v.index,
@@ -144,6 +145,7 @@ static nb_code run(nb_tape *t, const nb_sweep *s)
         from = s->out[k].index > from ? s->out[k].index : from;
     nbi_adjoints_clear(t, !s->accumulate);
     nbi_give_back(&t->marks, (nbi_spot){NULL, 0});
+    t->accumulating = s->accumulate;
     t->reached = t->wanted = NULL;
     t->dirty = t->dirty > from + 1 ? t->dirty : from + 1;
     t->swept_to = from + 1;
@@ -165,12 +167,12 @@ nb_code nb_backward_with(const nb_sweep *s)
     nb_tape *t = nbi_home("backward", s->n_out, s->out, &inert);
     if (!t)
         return inert.tape ? inert.tape->code : NB_ERR_HANDLE;
-    nb_tape *of_want = s->n_want ? nbi_home("backward", s->n_want, s->want, &inert) : t;
     for (size_t k = 0; k < s->n_want; k++)
         if (s->want[k].tape != t)
             return nbi_fail(t, NB_ERR_HANDLE, "backward: wanted var %zu is a number or of another tape",
                             k);
-    if (!of_want || !check_outputs(t, s) || nbi_busy(t, "backward"))
+    if ((s->n_want && !nbi_home("backward", s->n_want, s->want, &inert)) || !check_outputs(t, s) ||
+        nbi_busy(t, "backward"))
         return t->code;
     return run(t, s);
 }

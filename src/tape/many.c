@@ -235,28 +235,38 @@ typedef struct part {
     const nb_var *x;
 } part;
 
+/* The tape of all operands, whose number is added up in *n. After an error, or where nothing but
+ * numbers leaves no tape to record on: NULL, or with *n == 0 the tape of the inert result. */
+static nb_tape *home_of_all(const char *name, const part *p, size_t n_parts, size_t *n)
+{
+    nb_tape *t = NULL;
+    bool good = true;
+    for (size_t j = 0; j < n_parts; j++)
+        for (size_t k = 0; p[j].x && k < p[j].n && !t; k++)
+            t = p[j].x[k].tape;
+    for (size_t j = 0; j < n_parts && good; *n += p[j++].n) {
+        nb_var inert = NB_NONE;
+        nb_tape *home = p[j].n && p[j].x ? nbi_home(name, p[j].n, p[j].x, &inert) : t;
+        bool numbers = !home && !inert.tape;
+        for (size_t k = 0; numbers && k < p[j].n; k++)
+            numbers = !nbi_is_inert(p[j].x[k]);
+        good = (home == t || numbers) && (p[j].x || !p[j].n);
+        if (home && home != t)
+            nbi_fail(t, NB_ERR_HANDLE, "%s: the operands are of two tapes", name);
+        if (p[j].n && !p[j].x)
+            nbi_fail(t, NB_ERR_ARGUMENT, "%s: the operands are NULL", name);
+    }
+    *n = good ? *n : 0;
+    return t;
+}
+
 static nb_var many(uint8_t op, const char *name, const part *p, size_t n_parts, size_t tail_words,
                    const void *tail)
 {
-    nb_tape *t = NULL;
     size_t n = 0;
-    for (size_t j = 0; j < n_parts; j++) {
-        nb_var inert;
-        nb_tape *home = p[j].n && p[j].x ? nbi_home(name, p[j].n, p[j].x, &inert) : NULL;
-        if (p[j].n && p[j].x && !home && inert.tape)
-            return inert;
-        nb_code wrong = p[j].n && !p[j].x ? NB_ERR_ARGUMENT
-                        : t && home && home != t ? NB_ERR_HANDLE
-                                                 : NB_OK;
-        if (wrong) {
-            nbi_fail(t, wrong, "%s: the operands are NULL or of two tapes", name);
-            return nbi_inert(t);
-        }
-        t = t ? t : home;
-        n += p[j].n;
-    }
-    if (!t)
-        return NB_NONE;
+    nb_tape *t = home_of_all(name, p, n_parts, &n);
+    if (!t || n == 0)
+        return nbi_inert(t);
     nb_mark before = nb_tape_mark(t);
     bool done = nbi_list_room(t, n + tail_words) != NULL;
     for (size_t j = 0, from = 0; j < n_parts && done; from += p[j++].n)
@@ -314,8 +324,10 @@ nb_var nb_dot_of(size_t n, const nb_var *x, const nb_var *y)
 
 nb_var nb_combine_of(size_t n, const double *c, const nb_var *x)
 {
+    if (n && !c && x && x->tape)
+        nbi_fail(x->tape, NB_ERR_ARGUMENT, "combine_of: the coefficients are NULL");
     if (n && !c)
-        return NB_NONE;
+        return nbi_inert(x ? x->tape : NULL);
     return n ? many(NBI_COMBINE, "combine_of", &(part){n, x}, 1, 2 * n, c) : nb_num(0);
 }
 

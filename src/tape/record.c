@@ -24,20 +24,6 @@ typedef struct frame {
     nb_var few_vars[FEW];
 } frame;
 
-nb_array nbi_array_of(const nb_tape *t, uint32_t i, float *rounded)
-{
-    if (nbi_is_tensor(t, i)) {
-        const nbi_record *r = nbi_record_at(t, i);
-        return (nb_array){r->data, r->dims, r->size, r->rank, t->dtype};
-    }
-    nb_array a = {&t->hot.cells[i].value, NULL, 1, -1, t->dtype};
-    if (t->dtype == NB_F32) {
-        *rounded = (float)t->hot.cells[i].value;
-        a.data = rounded;
-    }
-    return a;
-}
-
 /* Makes every operand a node and a view of it; numbers become constants. Makes room for the result. */
 static bool gather(frame *f, size_t n, const nb_var *in)
 {
@@ -116,10 +102,13 @@ static const int64_t *keep_dims(frame *f)
 {
     const nb_shape *s = &f->shape;
     size_t bytes = (size_t)s->rank * sizeof(int64_t);
-    for (size_t k = 0; k < f->call.n_in && k < 2; k++)
-        if (f->call.in[k].rank == s->rank && s->rank > 0 &&
-            !memcmp(f->call.in[k].dims, s->dims, bytes))
+    for (size_t k = 0; k < f->call.n_in && k < 2; k++) {
+        int d = f->call.in[k].rank == s->rank ? 0 : -1;
+        while (d >= 0 && d < s->rank && f->call.in[k].dims[d] == s->dims[d])
+            d++;
+        if (d == s->rank)
             return f->call.in[k].dims;
+    }
     int64_t *dims = nbi_take(&f->call.tape->values, bytes, _Alignof(int64_t));
     if (dims)
         memcpy(dims, s->dims, bytes);
@@ -204,7 +193,7 @@ nb_var nb_apply(const nb_op *op, size_t n, const nb_var *in, const void *state, 
     frame f;
     f.call = (nb_call){.tape = t, .op = op, .n_in = n, .out = &f.out};
     nbi_spot scratch = t->scratch.at;
-    nb_mark before = nb_tape_mark(t);
+    nb_mark before = nbi_mark(t);
     t->busy++;
     bool done = gather(&f, n, in) && (f.record = make_record(&f, state, bytes)) &&
                 shape_result(&f) && allocate_result(&f) && compute(&f) && nbi_room(t);

@@ -11,7 +11,18 @@
 
 #include <math.h>
 
-/* One record, with views of its operands, for either kind of rule. */
+enum { FEW = 4 }; /* operands whose lists fit in the call's own frame */
+
+/* Per operand: views, where its adjoint goes, and what a graph rule needs. */
+typedef struct lists {
+    nb_array in[FEW], gin[FEW], *to[FEW]; /* to[k]: gin[k], or NULL where no gradient is wanted */
+    bool add[FEW], want[FEW];
+    float rounded[FEW]; /* values of scalar operands on a float tape */
+    double scalar[FEW]; /* adjoints of scalar operands */
+    nb_var vars[FEW], d[FEW];
+} lists;
+
+/* One record under way, for either kind of rule. The lists are its frame's or, if long, scratch. */
 typedef struct visit {
     nb_tape *t;
     const nbi_record *r;
@@ -19,12 +30,11 @@ typedef struct visit {
     const uint8_t *wanted;
     nb_array out, g;
     double value, adjoint;
-    nb_array *in, *gin;   /* [n_in] */
-    nb_array **to;        /* [n_in] into gin, NULL where no gradient is wanted */
-    bool *add, *want;     /* [n_in] */
-    float *rounded;       /* [n_in] values of scalar operands on a float tape */
-    double *scalar;       /* [n_in] adjoints of scalar operands */
-    nb_var *vars, *d;     /* [n_in] */
+    nb_array *in, *gin, **to;
+    bool *add, *want;
+    float *rounded;
+    double *scalar;
+    nb_var *vars, *d;
 } visit;
 
 static bool wants(const visit *v, size_t k)
@@ -33,20 +43,27 @@ static bool wants(const visit *v, size_t k)
     return !nbi_still(v->t, i) && (!v->wanted || v->wanted[i]);
 }
 
-static bool arrays_of(visit *v)
+static bool open_lists(visit *v, lists *few)
 {
-    const size_t n = v->r->n_in ? v->r->n_in : 1;
+    const size_t n = v->r->n_in;
     nb_tape *t = v->t;
-    v->in = nbi_scratch(t, n * sizeof *v->in);
-    v->gin = nbi_scratch(t, n * sizeof *v->gin);
-    v->to = nbi_scratch(t, n * sizeof *v->to);
-    v->add = nbi_scratch(t, n);
-    v->rounded = nbi_scratch(t, n * sizeof *v->rounded);
-    v->scalar = nbi_scratch(t, n * sizeof *v->scalar);
-    if (!v->in || !v->gin || !v->to || !v->add || !v->rounded || !v->scalar)
+    const bool fits = n <= FEW;
+    v->in = fits ? few->in : nbi_scratch(t, n * sizeof *v->in);
+    v->gin = fits ? few->gin : nbi_scratch(t, n * sizeof *v->gin);
+    v->to = fits ? few->to : nbi_scratch(t, n * sizeof *v->to);
+    v->add = fits ? few->add : nbi_scratch(t, n);
+    v->want = fits ? few->want : nbi_scratch(t, n);
+    v->rounded = fits ? few->rounded : nbi_scratch(t, n * sizeof *v->rounded);
+    v->scalar = fits ? few->scalar : nbi_scratch(t, n * sizeof *v->scalar);
+    v->vars = fits ? few->vars : nbi_scratch(t, n * sizeof *v->vars);
+    v->d = fits ? few->d : nbi_scratch(t, n * sizeof *v->d);
+    if (!v->in || !v->gin || !v->to || !v->add || !v->want || !v->rounded || !v->scalar ||
+        !v->vars || !v->d) {
+        nbi_no_memory(t, v->r->op->name);
         return false;
-    for (size_t k = 0; k < v->r->n_in; k++)
-        v->in[k] = nbi_array_of(t, v->r->in[k], &v->rounded[k]);
+    }
+    for (size_t k = 0; k < n; k++)
+        v->want[k] = wants(v, k);
     return true;
 }
 
@@ -67,7 +84,7 @@ static bool destination(visit *v, size_t k)
     nb_tape *t = v->t;
     const uint32_t i = v->r->in[k];
     nb_array *to = &v->gin[k];
-    *to = v->in[k];
+    *to = nbi_array_of(t, i, &v->rounded[k]);
     v->to[k] = to;
     v->add[k] = false;
     if (to->rank < 0) {
@@ -87,13 +104,11 @@ static bool destination(visit *v, size_t k)
 static bool by_arrays(visit *v)
 {
     nb_tape *t = v->t;
-    if (!arrays_of(v)) {
-        nbi_no_memory(t, v->r->op->name);
-        return false;
-    }
+    for (size_t k = 0; k < v->r->n_in; k++)
+        v->in[k] = nbi_array_of(t, v->r->in[k], &v->rounded[k]);
     for (size_t k = 0; k < v->r->n_in; k++) {
         v->to[k] = NULL;
-        if (wants(v, k) && !destination(v, k))
+        if (v->want[k] && !destination(v, k))
             return false;
     }
     nb_call c = {t, v->r->op, v->r->n_in, v->in, &v->out, v->r->state, NULL};
@@ -109,23 +124,6 @@ static bool by_arrays(visit *v)
 }
 
 /* ---- the rule as graph code ------------------------------------------------------------------- */
-
-static bool vars_of(visit *v)
-{
-    const size_t n = v->r->n_in ? v->r->n_in : 1;
-    nb_tape *t = v->t;
-    v->vars = nbi_scratch(t, n * sizeof *v->vars);
-    v->d = nbi_scratch(t, n * sizeof *v->d);
-    v->want = nbi_scratch(t, n);
-    if (!v->vars || !v->d || !v->want)
-        return false;
-    for (size_t k = 0; k < v->r->n_in; k++) {
-        v->vars[k] = nbi_var(t, v->r->in[k]);
-        v->d[k] = NB_NONE;
-        v->want[k] = wants(v, k);
-    }
-    return true;
-}
 
 /* The adjoint as a constant node. */
 static nb_var adjoint_var(visit *v)
@@ -153,11 +151,10 @@ static bool add_results(visit *v)
     nb_tape *t = v->t;
     for (size_t k = 0; k < v->r->n_in; k++) {
         const nb_var d = v->d[k];
-        if (!v->want[k] || nbi_is_inert(d)) {
-            if (d.tape)
-                return false;
+        if (!v->want[k] || (nbi_is_inert(d) && !d.tape))
             continue;
-        }
+        if (nbi_is_inert(d))
+            return false;
         float rounded;
         double number = d.tape ? 0 : nbi_number(d);
         nb_array a = {&number, NULL, 1, -1, NB_F64};
@@ -181,19 +178,19 @@ static bool by_graph(visit *v)
 {
     nb_tape *t = v->t;
     nb_mark before = nb_tape_mark(t);
-    bool recording = nb_set_recording(t, false), anomaly = t->anomaly, done = vars_of(v);
+    bool recording = nb_set_recording(t, false), anomaly = t->anomaly;
     t->anomaly = false; /* the nodes of the rule are not the user's; the result is looked at below */
-    if (done) {
-        nb_rule rule = {.tape = t, .op = v->r->op, .n_in = v->r->n_in, .in = v->vars,
-                        .out = nbi_var(t, v->i), .g = adjoint_var(v), .want = v->want,
-                        .d = v->d, .state = v->r->state};
-        nb_code code = v->r->op->reverse(&rule);
-        done = code == NB_OK && add_results(v);
-        if (!done)
-            nbi_fail(t, code ? code : NB_ERR_CALLBACK, "%s: the reverse rule failed", v->r->op->name);
-    } else {
-        nbi_no_memory(t, v->r->op->name);
+    for (size_t k = 0; k < v->r->n_in; k++) {
+        v->vars[k] = nbi_var(t, v->r->in[k]);
+        v->d[k] = NB_NONE;
     }
+    nb_rule rule = {.tape = t, .op = v->r->op, .n_in = v->r->n_in, .in = v->vars,
+                    .out = nbi_var(t, v->i), .g = adjoint_var(v), .want = v->want,
+                    .d = v->d, .state = v->r->state};
+    nb_code code = v->r->op->reverse(&rule);
+    bool done = code == NB_OK && add_results(v);
+    if (!done)
+        nbi_fail(t, code ? code : NB_ERR_CALLBACK, "%s: the reverse rule failed", v->r->op->name);
     t->anomaly = anomaly;
     nb_set_recording(t, recording);
     nbi_truncate(t, &before);
@@ -215,26 +212,44 @@ static bool finite_result(const visit *v)
     return true;
 }
 
+/* Whether any operand wants an adjoint: a wanted node itself need not pass its own on. */
+static bool passes_on(const visit *v)
+{
+    bool any = !v->wanted;
+    for (size_t k = 0; k < v->r->n_in && !any; k++)
+        any = wants(v, k);
+    return any;
+}
+
 bool nbi_reverse_record(nb_tape *t, uint32_t i, const uint8_t *wanted)
 {
     nbi_record *r = nbi_record_at(t, i);
     if (r->leaf || r->still)
         return true;
+    visit v; /* assigned, not zeroed whole: this is on the path of every tiny op */
+    v.t = t;
+    v.r = r;
+    v.i = i;
+    v.wanted = wanted;
+    if (!passes_on(&v)) {
+        nbi_adjoint_release(t, r);
+        return true;
+    }
     const nb_op *op = r->op;
     if (!op->reverse && !op->reverse_arrays) {
         nbi_fail(t, NB_ERR_GRADIENT, "%s: node %u has no derivative rule", op->name, i);
         return false;
     }
-    visit v = {.t = t, .r = r, .i = i, .wanted = wanted};
     v.value = t->hot.cells[i].value;
     v.adjoint = t->hot.cells[i].adjoint;
-    v.out = r->rank < 0 ? (nb_array){&v.value, NULL, 1, -1, NB_F64}
-                        : (nb_array){r->data, r->dims, r->size, r->rank, t->dtype};
-    v.g = v.out;
-    v.g.data = r->rank < 0 ? (void *)&v.adjoint : r->grad;
+    const bool scalar = r->rank < 0;
+    const nb_dtype dtype = scalar ? NB_F64 : t->dtype;
+    v.out = (nb_array){scalar ? &v.value : r->data, r->dims, r->size, r->rank, dtype};
+    v.g = (nb_array){scalar ? &v.adjoint : r->grad, r->dims, r->size, r->rank, dtype};
     nbi_spot scratch = t->scratch.at;
     t->busy++;
-    bool done = op->reverse_arrays ? by_arrays(&v) : by_graph(&v);
+    lists few;
+    bool done = open_lists(&v, &few) && (op->reverse_arrays ? by_arrays(&v) : by_graph(&v));
     t->busy--;
     if (done && t->anomaly && !finite_result(&v)) {
         nbi_anomaly(t, i, "a gradient that it passes on is not finite");

@@ -147,21 +147,17 @@ void nb_tape_free(nb_tape *t)
 
 nb_mark nb_tape_mark(nb_tape *t)
 {
-    if (!t)
-        return (nb_mark){0};
-    return (nb_mark){t,           t->hot.length,     t->hot.epoch, t->list_length,
-                     t->values.at.used, t->values.at.chunk};
+    return t ? nbi_mark(t) : (nb_mark){0};
 }
 
 void nbi_truncate(nb_tape *t, const nb_mark *m)
 {
     dismiss(t, m->length);
     nbi_labels_truncate(t, m->length);
+    nbi_adjoints_truncate(t, m->length);
     t->hot.length = m->length;
     t->list_length = m->operands;
     nbi_give_back(&t->values, (nbi_spot){m->chunk, m->used});
-    if (t->dirty > m->length)
-        t->dirty = m->length;
     if (t->tangents_to > m->length)
         t->tangents_to = m->length;
     if (t->swept_to > m->length)
@@ -183,6 +179,7 @@ static nb_code fall(nb_tape *t, uint32_t low)
         }
     }
     t->falls[t->n_falls++] = (nbi_fall){t->hot.epoch, low};
+    t->floor = t->falls[0].low;
     t->hot.epoch += NBI_TAGS + 1;
     if ((t->hot.epoch | NBI_TAGS) == NBI_INERT) /* a tagged handle would look inert */
         t->hot.epoch = 0;
@@ -226,13 +223,9 @@ uint32_t nbi_low_since(const nb_tape *t, uint32_t epoch)
     return UINT32_MAX;
 }
 
-bool nbi_alive(const nb_tape *t, nb_var v)
+bool nbi_alive_since(const nb_tape *t, nb_var v)
 {
-    if (v.index >= t->hot.length || v.epoch == NBI_INERT)
-        return false;
-    if ((v.epoch & ~(uint32_t)NBI_TAGS) == t->hot.epoch)
-        return true;
-    return (t->n_falls && v.index < t->falls[0].low) || v.index < nbi_low_since(t, v.epoch);
+    return v.epoch != NBI_INERT && v.index < t->hot.length && v.index < nbi_low_since(t, v.epoch);
 }
 
 /* ---- modes ----------------------------------------------------------------------------------- */

@@ -66,6 +66,7 @@ struct nb_tape {
     bool recording, anomaly;
     uint32_t busy; /* rules of operations under way: they may record, but neither rewind nor sweep */
     uint32_t dirty; /* nodes from here up have clean adjoints */
+    bool accumulating; /* the last sweep was, so the next may not empty the arena of adjoints */
     nbi_heap heap;
     nbi_arena values, adjoints, tangents, scratch, names;
     nbi_arena marks; /* outputs, wanted, reached: emptied by every backward sweep */
@@ -74,10 +75,12 @@ struct nb_tape {
     nbi_label *labels; /* ascending by index */
     size_t n_labels, label_capacity;
     uint64_t serial;
+    uint32_t floor; /* the lowest fall of all: nodes below never fell */
     nbi_fall *falls;
     size_t n_falls, fall_capacity;
     uint32_t attention;          /* the youngest record of the chain, or NBI_INERT */
     void *pool[NBI_POOLS];       /* free adjoint buffers by size class */
+    int pool_low, pool_high;     /* the classes in use: [low, high) */
     double *tangent;             /* of scalar nodes, after a forward sweep */
     uint32_t tangents_to;        /* nodes covered by it */
     const uint32_t *outputs;     /* of the last backward sweep */
@@ -131,7 +134,15 @@ static inline bool nbi_is_inert(nb_var v)
     return v.tape ? v.epoch == NBI_INERT : v.epoch == NB_NONE.epoch && v.index == 0;
 }
 
-bool nbi_alive(const nb_tape *t, nb_var v);
+bool nbi_alive_since(const nb_tape *t, nb_var v);
+
+static inline bool nbi_alive(const nb_tape *t, nb_var v)
+{
+    if ((v.epoch & ~(uint32_t)NBI_TAGS) == t->hot.epoch || v.index < t->floor)
+        return v.index < t->hot.length && v.epoch != NBI_INERT;
+    return nbi_alive_since(t, v);
+}
+
 /* The lowest point of the rewinds since that epoch; UINT32_MAX if none. */
 uint32_t nbi_low_since(const nb_tape *t, uint32_t epoch);
 /* The one tape of the operands, all alive or plain numbers; NULL after an error or with an inert
@@ -210,10 +221,30 @@ double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k);
 bool nbi_sweep(nb_tape *t, uint32_t from, const uint8_t *wanted);
 void nbi_adjoint_release(nb_tape *t, nbi_record *r);
 void nbi_adjoints_clear(nb_tape *t, bool leaves_too);
+/* Gives back the buffers of nodes from `length` on, which are about to be forgotten. */
+void nbi_adjoints_truncate(nb_tape *t, uint32_t length);
 
-/* View of node i's value, or of its adjoint, as the rules see it. A scalar's value on a float tape
- * is rounded into *rounded. */
-nb_array nbi_array_of(const nb_tape *t, uint32_t i, float *rounded);
+/* View of node i's value as the rules see it. A scalar's value on a float tape is rounded into
+ * *rounded. */
+static inline nb_array nbi_array_of(const nb_tape *t, uint32_t i, float *rounded)
+{
+    const nbi_record *r = t->hot.ops[i] == NBI_RECORD ? nbi_record_at(t, i) : NULL;
+    if (r && r->rank >= 0)
+        return (nb_array){r->data, r->dims, r->size, r->rank, t->dtype};
+    *rounded = (float)t->hot.cells[i].value;
+    void *data = t->dtype == NB_F64 ? (void *)&t->hot.cells[i].value : rounded;
+    return (nb_array){data, NULL, 1, -1, t->dtype};
+}
+
+static inline nb_mark nbi_mark(nb_tape *t)
+{
+    return (nb_mark){t,
+                     t->hot.length,
+                     t->hot.epoch,
+                     t->list_length,
+                     t->values.at.used,
+                     t->values.at.chunk};
+}
 
 /* Operand k of node i and their number, whatever its kind. */
 size_t nbi_operands(const nb_tape *t, uint32_t i);

@@ -16,7 +16,7 @@
 /* ---- text ---- */
 
 enum {
-    NBI_VIEW_NAME = 16,                      /* columns of a name or an op */
+    NBI_VIEW_NAME = 16,                       /* columns of a name or an op */
     NBI_VIEW_TEXT = 4 * 2 * NBI_VIEW_NAME + 8 /* bytes of a line in a box */
 };
 
@@ -54,8 +54,8 @@ typedef struct nbi_wire {
     char label[32];
 } nbi_wire;
 
-/* The line of a net between two layers: from row `left` up or down to the rows of its targets, which
- * lie, like `left`, between low and high. */
+/* The line of a net between two layers: from row `left` up or down to the rows of its targets,
+ * which lie, like `left`, between low and high. */
 typedef struct nbi_net {
     int item, left, low, high;
     int track; /* the column of its vertical part, from the left of the channel; -1: straight */
@@ -77,17 +77,16 @@ typedef struct nbi_picture {
 } nbi_picture;
 
 /* Rows at which lines leave an item and enter it. */
-static inline int nbi_row_out(const nbi_item *m)
-{
+static inline int nbi_row_out(const nbi_item *m) {
     return m->box ? m->y + 1 + m->lines / 2 : m->y;
 }
 
-static inline int nbi_row_in(const nbi_item *m, int port)
-{
+static inline int nbi_row_in(const nbi_item *m, int port) {
     return m->box ? m->y + 1 + (2 * port + 1) * m->lines / (2 * m->n_in) : m->y;
 }
 
-/* Each returns false when the picture is too large (the tape has no error then) or memory is out. */
+/* Each returns false when the picture is too large (the tape has no error then) or memory is out.
+ */
 bool nbi_view_layout(nbi_picture *p);
 bool nbi_view_route(nbi_picture *p);
 bool nbi_view_draw(const nbi_picture *p, FILE *to);
