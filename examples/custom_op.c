@@ -15,7 +15,6 @@
  */
 #include <math.h>
 #include <nabla.h>
-#include <nabla/check.h>
 #include <stdio.h>
 
 /* Captured by the node: what nb_apply was given. */

@@ -13,7 +13,7 @@
 #include <nabla.h>
 #include <stdio.h>
 
-enum { POINTS = 64, POWERS = 4, STEPS = 800 };
+enum { POINTS = 64, POWERS = 4, STEPS = 1000 };
 
 static void make_points(double *X, double *y)
 {

@@ -11,7 +11,6 @@
  */
 #include <math.h>
 #include <nabla.h>
-#include <nabla/view.h>
 #include <stdio.h>
 
 enum { X, Y, Z, INPUTS };

@@ -15,8 +15,10 @@
 
 #include <nabla/base.h>
 #include <nabla/tape.h>
-#include <nabla/op.h>
 #include <nabla/ops.h>
+#include <nabla/op.h>
 #include <nabla/diff.h>
+#include <nabla/check.h>
+#include <nabla/view.h>
 
 #endif

@@ -20,7 +20,8 @@ typedef struct counting {
 
 enum { COUNTING_HEAD = 16 };
 
-static void *counting_resize(void *ctx, void *p, size_t old_size, size_t new_size) {
+static void *counting_resize(void *ctx, void *p, size_t old_size, size_t new_size)
+{
     counting *c = ctx;
     char *block = p ? (char *)p - COUNTING_HEAD : NULL;
     size_t known = 0;
@@ -50,7 +51,8 @@ static void *counting_resize(void *ctx, void *p, size_t old_size, size_t new_siz
     return new + COUNTING_HEAD;
 }
 
-static inline nb_allocator counting_allocator(counting *c) {
+static inline nb_allocator counting_allocator(counting *c)
+{
     return (nb_allocator){counting_resize, c};
 }
 

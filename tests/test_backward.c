@@ -2,9 +2,9 @@
  * The backward sweep against gradients known otherwise: by hand, by closed form, by adding up every
  * path.
  *
- * A custom operation that counts the calls of its reverse rule shows what is visited: nodes on a path
- * from an output, once each, and with wanted vars named only those on a way to them. Bitwise equality
- * of two sweeps shows that nothing of the first is left in the second.
+ * A custom operation that counts the calls of its reverse rule shows what is visited: nodes on a
+ * path from an output, once each, and with wanted vars named only those on a way to them. Bitwise
+ * equality of two sweeps shows that nothing of the first is left in the second.
  */
 #include "counting.h"
 
@@ -15,7 +15,8 @@
 
 static void well(const nb_tape *t) { ck_assert_msg(nb_status(t) == NB_OK, "%s", nb_message(t)); }
 
-static void fails(nb_tape *t, nb_code code) {
+static void fails(nb_tape *t, nb_code code)
+{
     ck_assert_msg(nb_status(t) == code, "expected %s, have %s: %s", nb_code_name(code),
                   nb_code_name(nb_status(t)), nb_message(t));
     nb_clear(t);
@@ -27,13 +28,15 @@ typedef struct counts {
     int visits, wanted;
 } counts;
 
-static nb_code probe_forward(const nb_call *c) {
+static nb_code probe_forward(const nb_call *c)
+{
     size_t width = c->out->dtype == NB_F64 ? sizeof(double) : sizeof(float);
     memcpy(c->out->data, c->in[0].data, (size_t)c->out->size * width);
     return NB_OK;
 }
 
-static nb_code probe_reverse(const nb_rule *r) {
+static nb_code probe_reverse(const nb_rule *r)
+{
     counts *n = *(counts *const *)r->state;
     n->visits++;
     n->wanted += r->want[0];
@@ -43,14 +46,16 @@ static nb_code probe_reverse(const nb_rule *r) {
 
 static const nb_op probe_op = {.name = "probe", .forward = probe_forward, .reverse = probe_reverse};
 
-static nb_var probe(nb_var x, counts *n) {
+static nb_var probe(nb_var x, counts *n)
+{
     n->visits = n->wanted = 0;
     return nb_apply(&probe_op, 1, &x, &n, sizeof n);
 }
 
 /* ---- small graphs by hand ---- */
 
-START_TEST(by_hand) {
+START_TEST(by_hand)
+{
     nb_tape *t = nb_tape_new(NULL);
     nb_var x = nb_input(t, "x", -2), y = nb_input(t, "y", 5), z = nb_input(t, "z", -4);
     nb_var s = nb_add(x, y), f = nb_mul(s, z);
@@ -84,8 +89,10 @@ END_TEST
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
-/* h1 = s(w1 x1 + w2 x2 + b1), h2 = s(w3 x1 + w4 x2 + b2), o = s(w5 h1 + w6 h2 + b3), E = (o - y)^2 */
-START_TEST(sigmoid_network) {
+/* h1 = s(w1 x1 + w2 x2 + b1), h2 = s(w3 x1 + w4 x2 + b2), o = s(w5 h1 + w6 h2 + b3), E = (o - y)^2
+ */
+START_TEST(sigmoid_network)
+{
     const double x1 = 0.05, x2 = 0.10, y = 0.01;
     const double w[7] = {0, 0.15, 0.20, 0.25, 0.30, 0.40, -0.45}, b[4] = {0, 0.35, -0.35, 0.60};
     nb_tape *t = nb_tape_new(NULL);
@@ -103,9 +110,9 @@ START_TEST(sigmoid_network) {
     const double h1 = sigmoid(w[1] * x1 + w[2] * x2 + b[1]);
     const double h2 = sigmoid(w[3] * x1 + w[4] * x2 + b[2]);
     const double o = sigmoid(w[5] * h1 + w[6] * h2 + b[3]);
-    const double d3 = 2 * (o - y) * o * (1 - o);  /* dE by the sum into o */
-    const double d1 = d3 * w[5] * h1 * (1 - h1);  /* by the sum into h1 */
-    const double d2 = d3 * w[6] * h2 * (1 - h2);  /* by the sum into h2 */
+    const double d3 = 2 * (o - y) * o * (1 - o); /* dE by the sum into o */
+    const double d1 = d3 * w[5] * h1 * (1 - h1); /* by the sum into h1 */
+    const double d2 = d3 * w[6] * h2 * (1 - h2); /* by the sum into h2 */
     const double dw[7] = {0, d1 * x1, d1 * x2, d2 * x1, d2 * x2, d3 * h1, d3 * h2};
     const double db[4] = {0, d1, d2, d3};
     ck_assert_double_eq_tol(nb_value(E), (o - y) * (o - y), 1e-15);
@@ -122,7 +129,8 @@ START_TEST(sigmoid_network) {
 END_TEST
 
 /* Ten layers of two nodes, each fed by both of the layer before: 2^10 paths from x to f. */
-START_TEST(every_path_enumerated) {
+START_TEST(every_path_enumerated)
+{
     enum { LAYERS = 10 };
     nb_tape *t = nb_tape_new(NULL);
     nb_var x = nb_input(t, "x", 0.7), node[LAYERS][2] = {{nb_sin(x), nb_cos(x)}};
@@ -158,7 +166,8 @@ START_TEST(every_path_enumerated) {
 }
 END_TEST
 
-START_TEST(a_long_chain) {
+START_TEST(a_long_chain)
+{
     nb_tape *t = nb_tape_new(NULL);
     nb_var x = nb_input(t, "x", 1), s = x;
     for (int i = 0; i < 1000000; i++)
@@ -171,7 +180,8 @@ END_TEST
 
 /* ---- what is asked for ---- */
 
-START_TEST(seeds_and_several_outputs) {
+START_TEST(seeds_and_several_outputs)
+{
     nb_tape *t = nb_tape_new(&(nb_options){.dtype = _i ? NB_F32 : NB_F64});
     nb_var x = nb_input(t, "x", 3), v = nb_tensor(t, "v", NB_SHAPE(3), (double[]){1, 2, 3});
     nb_var w = nb_mul(nb_square(v), x), f = nb_square(x), out[3] = {w, f, f};
@@ -201,10 +211,12 @@ START_TEST(seeds_and_several_outputs) {
 }
 END_TEST
 
-START_TEST(only_what_is_wanted) {
+START_TEST(only_what_is_wanted)
+{
     counts a, b, c, d;
     nb_tape *t = nb_tape_new(NULL);
-    nb_var x = nb_input(t, "x", 2), y = nb_input(t, "y", 3), v = nb_leaf("v", nb_ones(t, NB_SHAPE(4)));
+    nb_var x = nb_input(t, "x", 2), y = nb_input(t, "y", 3),
+           v = nb_leaf("v", nb_ones(t, NB_SHAPE(4)));
     nb_var px = probe(x, &a), py = probe(y, &b), pv = probe(v, &c);
     nb_var f = nb_mul(nb_mul(px, py), nb_sum(nb_mul(pv, x))), aside = probe(nb_mul(x, y), &d);
     nb_var above = probe(f, &d);
@@ -222,17 +234,20 @@ START_TEST(only_what_is_wanted) {
     ck_assert(nb_has_grad(x) && !nb_has_grad(y) && !nb_has_grad(v) && !nb_has_grad(py));
 
     nb_var want[2] = {pv, nb_num(1)}; /* an interior tensor: its gradient is kept */
-    ck_assert_int_eq(nb_backward_with(&(nb_sweep){.n_out = 1, .out = &f, .n_want = 1, .want = want}),
-                     NB_OK);
+    ck_assert_int_eq(
+        nb_backward_with(&(nb_sweep){.n_out = 1, .out = &f, .n_want = 1, .want = want}), NB_OK);
     ck_assert_ptr_nonnull(nb_grad_data(pv));
     ck_assert_double_eq(((const double *)nb_grad_data(pv))[3], 12);
-    ck_assert(a.visits == 2 && b.visits == 1 && c.visits == 1 && !nb_has_grad(x) && !nb_has_grad(v));
+    ck_assert(a.visits == 2 && b.visits == 1 && c.visits == 1 && !nb_has_grad(x) &&
+              !nb_has_grad(v));
     well(t);
-    ck_assert_int_eq(nb_backward_with(&(nb_sweep){.n_out = 1, .out = &f, .n_want = 2, .want = want}),
-                     NB_ERR_HANDLE);
+    ck_assert_int_eq(
+        nb_backward_with(&(nb_sweep){.n_out = 1, .out = &f, .n_want = 2, .want = want}),
+        NB_ERR_HANDLE);
     fails(t, NB_ERR_HANDLE);
-    ck_assert_int_eq(nb_backward_with(&(nb_sweep){.n_out = 1, .out = &f, .n_want = 1, .want = want + 1}),
-                     NB_ERR_HANDLE);
+    ck_assert_int_eq(
+        nb_backward_with(&(nb_sweep){.n_out = 1, .out = &f, .n_want = 1, .want = want + 1}),
+        NB_ERR_HANDLE);
     fails(t, NB_ERR_HANDLE);
     ck_assert_int_eq(nb_backward_with(&(nb_sweep){.n_out = 1, .out = &px, .n_want = 1, .want = &f}),
                      NB_OK); /* wanted above the output: no path */
@@ -242,13 +257,15 @@ START_TEST(only_what_is_wanted) {
 END_TEST
 
 /* A net with a bit of everything, from parameters w and b. */
-static nb_var busy_graph(nb_tape *t, nb_var x, nb_var w, nb_var b) {
+static nb_var busy_graph(nb_tape *t, nb_var x, nb_var w, nb_var b)
+{
     nb_var h = nb_tanh(nb_add(nb_matmul(nb_ones(t, NB_SHAPE(2, 3)), w), b));
     nb_var s = nb_mul(nb_at_index(h, 2, (int64_t[]){1, -1}), nb_sin(x));
     return nb_add(nb_logsumexp_of(3, (nb_var[]){s, x, nb_sum(nb_exp(h))}), nb_fma(s, x, 2));
 }
 
-START_TEST(idempotent_and_accumulating) {
+START_TEST(idempotent_and_accumulating)
+{
     const nb_dtype d = _i ? NB_F32 : NB_F64;
     const double data[6] = {0.1, -0.7, 0.3, 0.9, -0.2, 0.5};
     double once[6], again[6];
@@ -286,7 +303,8 @@ START_TEST(idempotent_and_accumulating) {
 }
 END_TEST
 
-START_TEST(path_or_zero) {
+START_TEST(path_or_zero)
+{
     nb_tape *t = nb_tape_new(NULL);
     nb_var x = nb_input(t, "x", 0), y = nb_input(t, "y", 1), z = nb_input(t, "z", 2);
     nb_var v = nb_leaf("v", nb_zeros(t, NB_SHAPE(2))), w = nb_leaf("w", nb_zeros(t, NB_SHAPE(2)));
@@ -294,7 +312,8 @@ START_TEST(path_or_zero) {
     ck_assert(!nb_has_grad(x) && !nb_has_grad(v)); /* nothing swept yet */
     ck_assert_ptr_null(nb_grad_data(v));
     ck_assert_int_eq(nb_backward(f), NB_OK);
-    ck_assert(nb_has_grad(x) && nb_has_grad(y) && nb_has_grad(z) && nb_has_grad(v) && nb_has_grad(h));
+    ck_assert(nb_has_grad(x) && nb_has_grad(y) && nb_has_grad(z) && nb_has_grad(v) &&
+              nb_has_grad(h));
     ck_assert(!nb_has_grad(w));
     ck_assert_double_eq(nb_grad(y), 0); /* a path, of slope 0 */
     double g[2] = {5, 5};
@@ -306,7 +325,8 @@ START_TEST(path_or_zero) {
 }
 END_TEST
 
-START_TEST(gradients_of_interior_nodes) {
+START_TEST(gradients_of_interior_nodes)
+{
     nb_tape *t = nb_tape_new(NULL);
     double g[2];
     nb_var v = nb_leaf("v", nb_ones(t, NB_SHAPE(2))), h = nb_mul(v, 3), k = nb_mul(h, 5);
@@ -329,10 +349,12 @@ START_TEST(gradients_of_interior_nodes) {
 }
 END_TEST
 
-START_TEST(constants_cost_nothing) {
+START_TEST(constants_cost_nothing)
+{
     counts n, m;
     nb_tape *t = nb_tape_new(NULL);
-    nb_var x = nb_input(t, "x", 2), c = nb_constant(t, 3), k = nb_constant_tensor(t, NB_SHAPE(1), (double[]){4});
+    nb_var x = nb_input(t, "x", 2), c = nb_constant(t, 3),
+           k = nb_constant_tensor(t, NB_SHAPE(1), (double[]){4});
     nb_var pc = probe(nb_mul(c, c), &n), pk = probe(nb_detach(nb_mul(k, x)), &m);
     ck_assert(nb_inspect(pc).constant && nb_inspect(pk).constant);
     nb_var f = nb_mul(nb_mul(pc, x), nb_sum(pk));
@@ -345,11 +367,13 @@ START_TEST(constants_cost_nothing) {
 END_TEST
 
 /* Every sweep leaves all of a borrowed gradient written, whatever it held. */
-START_TEST(borrowed_gradients) {
+START_TEST(borrowed_gradients)
+{
     const double data[2] = {2, 3};
     double gw[2] = {9, 9}, gb[2] = {9, 9}, got[2];
     nb_tape *t = nb_tape_new(NULL);
-    nb_var w = nb_borrow(t, "w", NB_SHAPE(2), data, gw), b = nb_borrow(t, "b", NB_SHAPE(2), data, gb);
+    nb_var w = nb_borrow(t, "w", NB_SHAPE(2), data, gw),
+           b = nb_borrow(t, "b", NB_SHAPE(2), data, gb);
     ck_assert_int_eq(nb_read_grad(w, got, 2), NB_OK);
     ck_assert(got[0] == 0 && gw[0] == 9); /* no sweep so far */
     nb_mark m = nb_tape_mark(t);
@@ -360,7 +384,8 @@ START_TEST(borrowed_gradients) {
         ck_assert(gw[0] == 4 && gw[1] == 6 && gb[0] == 0 && gb[1] == 0);
         ck_assert(nb_has_grad(w) && !nb_has_grad(b));
         nb_var f = nb_sum(nb_mul(w, b));
-        ck_assert_int_eq(nb_backward_with(&(nb_sweep){.n_out = 1, .out = &f, .accumulate = true}), NB_OK);
+        ck_assert_int_eq(nb_backward_with(&(nb_sweep){.n_out = 1, .out = &f, .accumulate = true}),
+                         NB_OK);
         ck_assert(gw[0] == 6 && gw[1] == 9 && gb[0] == 2 && gb[1] == 3);
         nb_rewind(m);
         ck_assert_int_eq(nb_backward(nb_constant(t, 1)), NB_OK);
@@ -373,7 +398,8 @@ START_TEST(borrowed_gradients) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     TCase *c = tcase_create("backward");
     tcase_add_test(c, by_hand);
     tcase_add_test(c, sigmoid_network);

@@ -2,10 +2,10 @@
  * The life of a tape: handles through growth, marks and rewinds, modes, names, leaves, reading.
  *
  * The claim about handles is that one is alive exactly if its place lies below every rewind made
- * since it was recorded. A random walk of recordings, marks and rewinds is held against a model that
- * remembers, for each handle, precisely that. The claim about memory is that a step on a tape which
- * has seen two such steps takes nothing: a counting allocator and the system's count of page faults
- * say so.
+ * since it was recorded. A random walk of recordings, marks and rewinds is held against a model
+ * that remembers, for each handle, precisely that. The claim about memory is that a step on a tape
+ * which has seen two such steps takes nothing: a counting allocator and the system's count of page
+ * faults say so.
  */
 #include "counting.h"
 
@@ -15,7 +15,8 @@
 #include "tape/tape.h"
 #include <nabla/ops.h>
 
-static void fails(nb_tape *t, nb_code code) {
+static void fails(nb_tape *t, nb_code code)
+{
     ck_assert_msg(nb_status(t) == code, "expected %s, have %s: %s", nb_code_name(code),
                   nb_code_name(nb_status(t)), nb_message(t));
     ck_assert_str_ne(nb_message(t), "");
@@ -23,12 +24,14 @@ static void fails(nb_tape *t, nb_code code) {
     ck_assert_str_eq(nb_message(t), "");
 }
 
-static void well(const nb_tape *t) {
+static void well(const nb_tape *t)
+{
     ck_assert_msg(nb_status(t) == NB_OK, "%s", nb_message(t));
     ck_assert_str_eq(nb_message(t), "");
 }
 
-START_TEST(handles_survive_growth) {
+START_TEST(handles_survive_growth)
+{
     nb_tape *t = nb_tape_new(&(nb_options){.nodes = 1, .bytes = 1});
     nb_var x = nb_input(t, "x", 3), v = nb_tensor(t, "v", NB_SHAPE(2), (double[]){1, 2}), y = x;
     for (int i = 0; i < 100000; i++)
@@ -45,7 +48,8 @@ START_TEST(handles_survive_growth) {
 }
 END_TEST
 
-START_TEST(rewinding_keeps_what_is_below) {
+START_TEST(rewinding_keeps_what_is_below)
+{
     nb_tape *t = nb_tape_new(NULL);
     nb_var x = nb_input(t, "x", 3);
     nb_mark m = nb_tape_mark(t);
@@ -89,7 +93,8 @@ typedef struct remembered {
     double value;
 } remembered;
 
-static void check_all(const remembered *r, int n) {
+static void check_all(const remembered *r, int n)
+{
     for (int i = 0; i < n; i++)
         if (!r[i].is_mark) {
             ck_assert_int_eq(nb_ok(r[i].v), r[i].alive);
@@ -98,7 +103,8 @@ static void check_all(const remembered *r, int n) {
         }
 }
 
-static void rewind_to(nb_tape *t, remembered *r, int n, int k) {
+static void rewind_to(nb_tape *t, remembered *r, int n, int k)
+{
     ck_assert_int_eq(nb_rewind(r[k].m), r[k].alive ? NB_OK : NB_ERR_HANDLE);
     nb_clear(t);
     if (!r[k].alive)
@@ -109,7 +115,8 @@ static void rewind_to(nb_tape *t, remembered *r, int n, int k) {
     ck_assert_uint_eq(nb_count(t), low);
 }
 
-START_TEST(handles_against_a_model) {
+START_TEST(handles_against_a_model)
+{
     static remembered r[KEPT];
     nb_tape *t = nb_tape_new(NULL);
     nb_rng g = nb_rng_seed(1);
@@ -123,7 +130,8 @@ START_TEST(handles_against_a_model) {
             r[at].v = what < 4 ? nb_input(t, NULL, step)
                                : nb_tensor(t, NULL, NB_SHAPE(1), (double[]){step});
         } else {
-            r[at] = (remembered){.m = nb_tape_mark(t), .is_mark = true, .alive = true, .place = place};
+            r[at] =
+                (remembered){.m = nb_tape_mark(t), .is_mark = true, .alive = true, .place = place};
         }
         int k = (int)nb_rng_below(&g, (uint64_t)n);
         if (what == 9 && r[k].is_mark)
@@ -135,7 +143,8 @@ START_TEST(handles_against_a_model) {
 }
 END_TEST
 
-static void rewind_often(nb_tape *t, int times) {
+static void rewind_often(nb_tape *t, int times)
+{
     nb_var w = nb_input(t, "w", 2), b = nb_tensor(t, "b", NB_SHAPE(1), (double[]){7});
     nb_mark m = nb_tape_mark(t);
     nb_var first = nb_mul(w, 3), old = first;
@@ -152,7 +161,8 @@ static void rewind_often(nb_tape *t, int times) {
     well(t);
 }
 
-START_TEST(many_rewinds) {
+START_TEST(many_rewinds)
+{
     nb_tape *t = nb_tape_new(NULL);
     rewind_often(t, 100000);
     nb_tape_free(t);
@@ -160,7 +170,8 @@ START_TEST(many_rewinds) {
 END_TEST
 
 /* Epochs are a 32-bit count; the loop passes the end of it, and the value that means inert. */
-START_TEST(epochs_wrap) {
+START_TEST(epochs_wrap)
+{
     nb_tape *t = nb_tape_new(NULL);
     t->hot.epoch = UINT32_MAX - 4 * 50 - 3;
     rewind_often(t, 200);
@@ -168,7 +179,8 @@ START_TEST(epochs_wrap) {
 }
 END_TEST
 
-START_TEST(reset_forgets_all) {
+START_TEST(reset_forgets_all)
+{
     nb_tape *t = nb_tape_new(NULL);
     nb_mark m = nb_tape_mark(t);
     nb_var x = nb_input(t, "x", 1), y = nb_exp(x);
@@ -191,7 +203,8 @@ START_TEST(reset_forgets_all) {
 }
 END_TEST
 
-START_TEST(tapes_do_not_mix) {
+START_TEST(tapes_do_not_mix)
+{
     nb_tape *t = nb_tape_new(NULL), *u = nb_tape_new(NULL);
     nb_var x = nb_input(t, "x", 1), y = nb_input(u, "y", 2);
     nb_var v = nb_zeros(u, NB_SHAPE(3)), list[3] = {x, y, x};
@@ -203,9 +216,8 @@ START_TEST(tapes_do_not_mix) {
     fails(t, NB_ERR_HANDLE);
     ck_assert_int_eq(nb_backward_with(&(nb_sweep){.n_out = 3, .out = list}), NB_ERR_HANDLE);
     fails(t, NB_ERR_HANDLE);
-    ck_assert_int_eq(
-        nb_backward_with(&(nb_sweep){.n_out = 1, .out = &x, .n_want = 1, .want = &y}),
-        NB_ERR_HANDLE);
+    ck_assert_int_eq(nb_backward_with(&(nb_sweep){.n_out = 1, .out = &x, .n_want = 1, .want = &y}),
+                     NB_ERR_HANDLE);
     fails(t, NB_ERR_HANDLE);
     well(u);
     nb_tape_free(t);
@@ -215,7 +227,8 @@ END_TEST
 
 /* ---- modes ---- */
 
-START_TEST(paused_recording_makes_constants) {
+START_TEST(paused_recording_makes_constants)
+{
     nb_tape *t = nb_tape_new(NULL);
     nb_var x = nb_input(t, "x", 3), v = nb_tensor(t, "v", NB_SHAPE(2), (double[]){1, 2});
     ck_assert(nb_set_recording(t, false));
@@ -235,9 +248,11 @@ START_TEST(paused_recording_makes_constants) {
 }
 END_TEST
 
-START_TEST(leaf_and_detach) {
+START_TEST(leaf_and_detach)
+{
     nb_tape *t = nb_tape_new(NULL);
-    nb_var x = nb_input(t, "x", 3), y = nb_mul(x, x), v = nb_tensor(t, 0, NB_SHAPE(2), (double[]){1, 2});
+    nb_var x = nb_input(t, "x", 3), y = nb_mul(x, x),
+           v = nb_tensor(t, 0, NB_SHAPE(2), (double[]){1, 2});
     nb_var d = nb_detach(y), l = nb_leaf("l", y), e = nb_detach(nb_mul(v, x)), m = nb_leaf("m", v);
     nb_var f = nb_add(nb_mul(nb_mul(d, x), l), nb_sum(nb_mul(nb_mul(e, v), m)));
     ck_assert_int_eq(nb_backward(f), NB_OK);
@@ -257,7 +272,8 @@ END_TEST
 
 /* ---- names ---- */
 
-START_TEST(names) {
+START_TEST(names)
+{
     nb_tape *t = nb_tape_new(NULL);
     char text[] = "first", long_name[5000];
     memset(long_name, 'n', sizeof long_name - 1);
@@ -291,14 +307,16 @@ END_TEST
 
 /* ---- leaves and reading ---- */
 
-static void holds(nb_var x, int64_t n, const double *expected, double within) {
+static void holds(nb_var x, int64_t n, const double *expected, double within)
+{
     double got[16];
     ck_assert_int_eq(nb_read(x, got, n), NB_OK);
     for (int64_t i = 0; i < n; i++)
         ck_assert(fabs(got[i] - expected[i]) <= within);
 }
 
-START_TEST(constructors) {
+START_TEST(constructors)
+{
     nb_dtype d = _i ? NB_F32 : NB_F64;
     nb_tape *t = nb_tape_new(&(nb_options){.dtype = d});
     const double within = d == NB_F32 ? 1e-6 : 0, list[] = {0.25, 0.5, 4};
@@ -336,9 +354,11 @@ START_TEST(constructors) {
 }
 END_TEST
 
-START_TEST(shapes_are_read) {
+START_TEST(shapes_are_read)
+{
     nb_tape *t = nb_tape_new(NULL);
-    nb_var v = nb_zeros(t, NB_SHAPE(2, 0, 4)), s = nb_input(t, NULL, 5), p = nb_full(t, NB_POINT, 6);
+    nb_var v = nb_zeros(t, NB_SHAPE(2, 0, 4)), s = nb_input(t, NULL, 5),
+           p = nb_full(t, NB_POINT, 6);
     ck_assert(nb_is_tensor(v) && !nb_is_tensor(s) && nb_is_tensor(p) && !nb_is_tensor(nb_num(1)));
     ck_assert_int_eq(nb_rank(v), 3);
     ck_assert_int_eq(nb_dim(v, -1), 4);
@@ -366,7 +386,8 @@ END_TEST
 
 /* ---- memory ---- */
 
-static void step(nb_tape *t, nb_var w, nb_var b, double *grad) {
+static void step(nb_tape *t, nb_var w, nb_var b, double *grad)
+{
     nb_var h = nb_name(nb_tanh(nb_add(nb_matmul(nb_ones(t, NB_SHAPE(3, 4)), w), b)), "hidden");
     nb_var parts[6] = {h, h, h, h, h, h}, s = nb_sum(nb_concat(6, parts, 0)), r = s;
     for (int i = 0; i < 3000; i++)
@@ -379,7 +400,8 @@ static void step(nb_tape *t, nb_var w, nb_var b, double *grad) {
                      NB_OK);
 }
 
-START_TEST(a_step_takes_no_memory) {
+START_TEST(a_step_takes_no_memory)
+{
     counting c = {0};
     double data[20] = {0.1, -0.2}, grad[20], first[20];
     nb_tape *t = nb_tape_new(
@@ -406,7 +428,8 @@ START_TEST(a_step_takes_no_memory) {
 END_TEST
 
 /* Gradients added up over many sweeps, none of which empties the arena of adjoints. */
-START_TEST(accumulating_takes_no_memory) {
+START_TEST(accumulating_takes_no_memory)
+{
     counting c = {0};
     size_t calls = 0;
     nb_tape *t = nb_tape_new(&(nb_options){.allocator = counting_allocator(&c)});
@@ -417,7 +440,8 @@ START_TEST(accumulating_takes_no_memory) {
     nb_mark m = nb_tape_mark(t);
     for (int i = 0; i < 2000; i++) {
         nb_var h = nb_retain_grad(nb_exp(nb_mul(w, x))), f = nb_sum(h);
-        nb_backward_with(&(nb_sweep){.n_out = 1, .out = &f, .n_want = 1, .want = &w, .accumulate = true});
+        nb_backward_with(
+            &(nb_sweep){.n_out = 1, .out = &f, .n_want = 1, .want = &w, .accumulate = true});
         ck_assert(nb_has_grad(w));
         nb_rewind(m);
         calls = i == 2 ? c.calls : calls;
@@ -429,13 +453,15 @@ START_TEST(accumulating_takes_no_memory) {
 }
 END_TEST
 
-static long page_faults(void) {
+static long page_faults(void)
+{
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
     return u.ru_minflt;
 }
 
-START_TEST(a_large_step_takes_no_page_faults) {
+START_TEST(a_large_step_takes_no_page_faults)
+{
     nb_tape *t = nb_tape_new(NULL);
     nb_var x = nb_input(t, "x", 0.5), w = nb_leaf("w", nb_full(t, NB_SHAPE(1 << 16), 0.5));
     nb_mark m = nb_tape_mark(t);
@@ -456,7 +482,8 @@ START_TEST(a_large_step_takes_no_page_faults) {
 }
 END_TEST
 
-START_TEST(odd_options) {
+START_TEST(odd_options)
+{
     nb_tape_free(NULL);
     nb_tape *t = nb_tape_new(&(nb_options){.dtype = (nb_dtype)7, .bytes = SIZE_MAX, .nodes = 1});
     ck_assert_ptr_nonnull(t);
@@ -468,7 +495,8 @@ START_TEST(odd_options) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     TCase *c = tcase_create("tape");
     tcase_add_test(c, handles_survive_growth);
     tcase_add_test(c, rewinding_keeps_what_is_below);

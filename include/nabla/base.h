@@ -77,7 +77,15 @@ typedef struct nb_axes {
 
 /* Builders behind the macros. A count beyond NB_MAX_RANK gives rank NB_MAX_RANK + 1, which every
  * operation refuses with a message. */
-NB_API nb_shape nb_shape_make(size_t rank, const int64_t *dims);
+static inline nb_shape nb_shape_make(size_t rank, const int64_t *dims)
+{
+    nb_shape s;
+    size_t i;
+    s.rank = rank > NB_MAX_RANK || (rank && !dims) ? NB_MAX_RANK + 1 : (int)rank;
+    for (i = 0; i < NB_MAX_RANK; i++)
+        s.dims[i] = s.rank <= NB_MAX_RANK && i < rank ? dims[i] : 0;
+    return s;
+}
 NB_API nb_axes nb_axes_make(size_t count, const int *axes);
 
 /* The number of elements, or -1 if a dimension is negative or the product overflows. */

@@ -27,6 +27,36 @@ NB_API nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size
 /* The gradient of y, summed if it is a tensor, by x. */
 NB_API nb_var nb_derivative(nb_var y, nb_var x);
 
+/* ---- dense derivatives, as numbers ------------------------------------------------------------- */
+
+/* These sweep, so they replace the gradients (the forward mode: the tangents) of the sweep before,
+ * and what nb_grad reads afterwards, or finds in borrowed memory, is left over from their last
+ * sweep. They leave the tape as long as it was, and every var valid.
+ *
+ * The elements of several vars count one after the other, each var's in row-major order. A constant
+ * has derivatives of zero. On an error the result holds nothing of use. */
+
+typedef enum nb_jacobian_mode {
+    NB_JACOBIAN_AUTO,    /* forward if the inputs have fewer elements than the outputs */
+    NB_JACOBIAN_FORWARD, /* a forward sweep for each element of the inputs */
+    NB_JACOBIAN_REVERSE  /* a reverse sweep for each element of the outputs */
+} nb_jacobian_mode;
+
+/* rows_by_columns[i c + j] is the derivative of the outputs' element i by the inputs' element j, of
+ * which there are c; along all paths, where inputs depend on one another. */
+NB_API nb_code nb_jacobian(size_t n_out, const nb_var *out, size_t n_in, const nb_var *in,
+                           nb_jacobian_mode mode, double *rows_by_columns);
+
+/* The second derivatives of f, a scalar or a tensor of one element, by the c elements of the inputs:
+ * out is c by c, exactly symmetric. The inputs must not depend on one another. */
+NB_API nb_code nb_hessian(nb_var f, size_t n_in, const nb_var *in, double *out);
+
+/* The same matrix times the vector v, without the matrix: v[k] and out[k] have the elements of in[k],
+ * and may be the same memory. The cost is a small multiple of that of the gradient. For many
+ * products at one point, record the gradient once with nb_diff and sweep it with the seeds v. */
+NB_API nb_code nb_hvp(nb_var f, size_t n_in, const nb_var *in, const double *const *v,
+                      double *const *out);
+
 #ifdef __cplusplus
 }
 #endif

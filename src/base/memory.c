@@ -163,10 +163,9 @@ void *nbi_take_elsewhere(nbi_arena *a, size_t bytes, size_t align)
     return (char *)c + offset;
 }
 
-void nbi_give_back(nbi_arena *a, nbi_spot to)
-{
-    a->at = to;
-}
+void nbi_give_back(nbi_arena *a, nbi_spot to) { a->at = to; }
+
+void nbi_give_back_all(nbi_arena *a) { a->at = (nbi_spot){a->first, sizeof(nbi_chunk)}; }
 
 size_t nbi_arena_used(const nbi_arena *a)
 {

@@ -66,6 +66,7 @@ static inline void *nbi_take(nbi_arena *a, size_t bytes, size_t align)
 }
 
 void nbi_give_back(nbi_arena *a, nbi_spot to);
+void nbi_give_back_all(nbi_arena *a);
 /* Bytes below the pointer, what did not fit at the ends of chunks included. */
 size_t nbi_arena_used(const nbi_arena *a);
 

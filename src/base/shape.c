@@ -18,17 +18,6 @@ int64_t nbi_product(int rank, const int64_t *dims)
     return empty ? 0 : overflow ? -1 : n;
 }
 
-nb_shape nb_shape_make(size_t rank, const int64_t *dims)
-{
-    nb_shape s = {NB_MAX_RANK + 1, {0}};
-    if (rank > NB_MAX_RANK || (rank && !dims))
-        return s;
-    s.rank = (int)rank;
-    for (size_t i = 0; i < rank; i++)
-        s.dims[i] = dims[i];
-    return s;
-}
-
 nb_axes nb_axes_make(size_t count, const int *axes)
 {
     nb_axes a = {NB_MAX_RANK + 1, {0}};

@@ -1,17 +1,17 @@
 /*
  * Examples as functions from a vector to a vector.
  *
- * An op builds its example calls from sampled inputs. The sampler starts from the same generator each
- * time, so the same example can be built as often as a law needs it: on either tape, with its inputs
- * moved, or with one of them replaced by something that it should not be. Every replacement is made
- * at one place, when the input has been drawn.
+ * An op builds its example calls from sampled inputs. The sampler starts from the same generator
+ * each time, so the same example can be built as often as a law needs it: on either tape, with its
+ * inputs moved, or with one of them replaced by something that it should not be. Every replacement
+ * is made at one place, when the input has been drawn.
  */
 #include "check/laws.h"
 
 #include "tape/tape.h"
 #include <math.h>
 
-/* ---- replacing inputs -------------------------------------------------------------------------- */
+/* ---- replacing inputs ---- */
 
 static bool within(nb_var x, double low, double high)
 {
@@ -106,7 +106,7 @@ static nb_var replace(nb_sampler *s, nb_var x, double low, double high)
     }
 }
 
-/* ---- building ------------------------------------------------------------------------------------ */
+/* ---- building ---- */
 
 nbi_built nbi_attempt(nbi_trial *c, nb_tape *t, double step, const double *direction)
 {
@@ -133,8 +133,10 @@ static bool mark_used(nbi_trial *c)
     const nb_tape *t = c->y.tape;
     nbi_spot spot = c->work.at;
     bool *on = nbi_take(&c->work, (size_t)c->y.index + 1, 1);
-    if (!on)
+    if (!on) {
+        c->code = NB_ERR_MEMORY;
         return false;
+    }
     memset(on, 0, (size_t)c->y.index + 1);
     on[c->y.index] = true;
     for (uint32_t i = c->y.index + 1; i-- > 0;)
@@ -151,8 +153,10 @@ bool nbi_build(nbi_trial *c, nb_tape *t, double step, const double *direction)
     nb_reset(t);
     if (nbi_attempt(c, t, step, direction) == NBI_BUILT && mark_used(c))
         return true;
-    nbi_violate(c, NB_LAW_EXAMPLES, "%s",
-                nb_status(t) ? nb_message(t) : "the result is not a var of the sampler's tape");
+    if (nb_status(t))
+        nbi_violate_message(c, NB_LAW_EXAMPLES, t);
+    else
+        nbi_violate(c, NB_LAW_EXAMPLES, "the result is not a var of the sampler's tape");
     return false;
 }
 
@@ -164,7 +168,7 @@ bool nbi_build_twisted(nbi_trial *c, nb_tape *t, nbi_twist twist)
     return built;
 }
 
-/* ---- vectors ---------------------------------------------------------------------------------------- */
+/* ---- vectors ---- */
 
 double *nbi_vector(nbi_trial *c, size_t n)
 {
@@ -196,7 +200,7 @@ double *nbi_random_direction(nbi_trial *c)
     return v;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------ */
+/* ---- reading ---- */
 
 bool nbi_value(nbi_trial *c, double *y) { return nb_read(c->y, y, (int64_t)c->m) == NB_OK; }
 

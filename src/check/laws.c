@@ -8,10 +8,11 @@
  *     5  float agrees with double, and one instruction set with another
  *     6  bad input is refused with a message, and the tape stays usable
  *
- * The laws chain: forward mode is held to differences, which know nothing of derivatives; the backward
- * sweep to forward mode; the gradient as a graph to the backward sweep, and its gradient to differences
- * again. So each rule of an op, over arrays, as graph code and for tangents, is held to something that
- * was computed another way. What is wrong breaks the first law in this order that can see it.
+ * The laws chain: forward mode is held to differences, which know nothing of derivatives; the
+ * backward sweep to forward mode; the gradient as a graph to the backward sweep, and its gradient
+ * to differences again. So each rule of an op, over arrays, as graph code and for tangents, is held
+ * to something that was computed another way. What is wrong breaks the first law in this order that
+ * can see it.
  */
 #include "check/laws.h"
 
@@ -23,7 +24,7 @@
 
 enum { EXAMPLES = 1000 }; /* a list that is longer has no end */
 
-/* ---- names ------------------------------------------------------------------------------------- */
+/* ---- names ---- */
 
 static const struct {
     const char *name, *text;
@@ -43,7 +44,7 @@ const char *nb_law_text(nb_law law)
     return (unsigned)law < NB_LAW_COUNT ? laws[law].text : "no such law";
 }
 
-/* ---- verdicts ---------------------------------------------------------------------------------- */
+/* ---- verdicts ---- */
 
 void nbi_pass(nbi_trial *c, nb_law law, double worst)
 {
@@ -64,18 +65,19 @@ void nbi_violate(nbi_trial *c, nb_law law, const char *format, ...)
         return;
     r->broken = law;
     c->code = NB_ERR_LAW;
-    int n = snprintf(r->text, sizeof r->text, "%s: law of %s: example %d: ", c->op->name, laws[law].name,
-                     c->k);
+    int n = snprintf(r->text, sizeof r->text, "%s: law of %s: example %d: ", c->op->name,
+                     laws[law].name, c->k);
     va_start(args, format);
     if (n > 0 && (size_t)n < sizeof r->text)
         vsnprintf(r->text + n, sizeof r->text - (size_t)n, format, args);
     va_end(args);
 }
 
-void nbi_violate_message(nbi_trial *c, nb_law law)
+void nbi_violate_message(nbi_trial *c, nb_law law, const nb_tape *t)
 {
-    const nb_tape *t = c->y.tape;
-    nbi_violate(c, law, "%s", t && nb_status(t) ? nb_message(t) : "a sweep failed without a message");
+    if (nb_status(t) == NB_ERR_MEMORY)
+        c->code = NB_ERR_MEMORY;
+    nbi_violate(c, law, "%s", nb_status(t) ? nb_message(t) : "a sweep failed without a message");
 }
 
 nbi_place nbi_place_of(const nbi_trial *c, size_t i)
@@ -114,8 +116,8 @@ bool nbi_agree(nbi_trial *c, nb_law law, const nbi_pair *p)
         if (part <= 1)
             continue;
         nbi_place place = nbi_place_of(c, p->of_result ? c->n + i : i);
-        nbi_violate(c, law, "%s: %s is %.17g, %s %.17g; they may differ by %.1e", place.text, p->a_is,
-                    p->a[i], p->b_is, p->b[i], most);
+        nbi_violate(c, law, "%s: %s is %.17g, %s %.17g; they may differ by %.1e", place.text,
+                    p->a_is, p->a[i], p->b_is, p->b[i], most);
         return false;
     }
     if (n)
@@ -123,7 +125,7 @@ bool nbi_agree(nbi_trial *c, nb_law law, const nbi_pair *p)
     return true;
 }
 
-/* ---- the check --------------------------------------------------------------------------------- */
+/* ---- the check ---- */
 
 static void start(nbi_trial *c, const nb_op *op, nb_law_report *report)
 {

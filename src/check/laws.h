@@ -2,9 +2,9 @@
  * The laws, from inside.
  *
  * A trial holds one op to the laws, example by example. All inputs of an example together are one
- * vector x of n numbers, input j's elements standing at [at[j], at[j + 1]); its result is a vector of
- * m numbers. So an example is a function R^n -> R^m, whatever the operands are, and J, the seed u and
- * the direction v of the laws are plain matrix and vectors.
+ * vector x of n numbers, input j's elements standing at [at[j], at[j + 1]); its result is a vector
+ * of m numbers. So an example is a function R^n -> R^m, whatever the operands are, and J, the seed
+ * u and the direction v of the laws are plain matrix and vectors.
  */
 #ifndef NABLA_SRC_LAWS_H
 #define NABLA_SRC_LAWS_H
@@ -77,8 +77,8 @@ bool nbi_derivable(const nbi_trial *c);
 void nbi_pass(nbi_trial *c, nb_law law, double worst);
 void nbi_untested(nbi_trial *c, nb_law law);
 void nbi_violate(nbi_trial *c, nb_law law, const char *format, ...) NBI_FORMAT(3, 4);
-/* A sweep failed: the tape's message tells why. */
-void nbi_violate_message(nbi_trial *c, nb_law law);
+/* Something failed that should not: the tape's message tells why. No memory is nobody's fault. */
+void nbi_violate_message(nbi_trial *c, nb_law law, const nb_tape *t);
 /* "operand 1, element 4": entry i of the inputs followed by the result. */
 typedef struct nbi_place {
     char text[64];

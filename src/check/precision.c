@@ -5,8 +5,8 @@
  * Inputs are representable in both, so what differs is rounding on the way. How much of it the
  * function itself magnifies is found by experiment: its inputs are moved by one unit of the coarser
  * arithmetic, up or down at random, and the result's greatest change is what any algorithm that
- * rounds its inputs must be forgiven. An algorithm is allowed some multiple of that, and a few units
- * of the result itself.
+ * rounds its inputs must be forgiven. An algorithm is allowed some multiple of that, and a few
+ * units of the result itself.
  */
 #include "check/laws.h"
 
@@ -30,10 +30,11 @@ static bool room_for(nbi_trial *c, outcome *o)
 static bool evaluate(nbi_trial *c, nb_tape *t, double step, const double *direction, outcome *o)
 {
     bool derive = c->op->reverse || c->op->reverse_arrays;
-    if (nbi_build(c, t, step, direction) && nbi_value(c, o->y) && (!derive || nbi_gradient(c, false, o->g)))
+    if (nbi_build(c, t, step, direction) && nbi_value(c, o->y) &&
+        (!derive || nbi_gradient(c, false, o->g)))
         return true;
     if (nb_status(t) != NB_OK)
-        nbi_violate_message(c, NB_LAW_PRECISION);
+        nbi_violate_message(c, NB_LAW_PRECISION, t);
     return false;
 }
 
@@ -44,8 +45,8 @@ static void widen(size_t n, const double *from, const double *to, double *change
             change[i] = fabs(to[i] - from[i]);
 }
 
-/* Fills `change` with the greatest changes of exact's figures under shakes of one unit, direction [n]
- * being the size of the inputs. */
+/* Fills `change` with the greatest changes of exact's figures under shakes of one unit, direction
+ * [n] being the size of the inputs. */
 static bool shake(nbi_trial *c, nb_tape *t, double unit, const outcome *exact, outcome *change)
 {
     outcome moved;
@@ -98,6 +99,7 @@ void nbi_law_precision(nbi_trial *c, nb_tape *reference, nb_tape *other, double 
                           &(nbi_pair){rounded.y, exact.y, "the value", "the reference's",
                                       .of_result = true, .each = change.y});
     if (same && derive)
-        nbi_agree(c, NB_LAW_PRECISION, &(nbi_pair){rounded.g, exact.g, "the gradient",
-                                                   "the reference's", .each = change.g});
+        nbi_agree(
+            c, NB_LAW_PRECISION,
+            &(nbi_pair){rounded.g, exact.g, "the gradient", "the reference's", .each = change.g});
 }

@@ -1,14 +1,15 @@
 /*
  * Bad input: a clear no, and nothing harmed.
  *
- * An example is built, then attempted again behind it on the same tape with one operand replaced: by
- * a stale var, by one of another tape, by a tensor whose shape hardly fits beside the others. What is
- * refused must give an inert var, a status that suits and a message; afterwards the error can be
- * cleared, and the first example's values and gradients are what they were.
+ * An example is built, then attempted again behind it on the same tape with one operand replaced:
+ * by a stale var, by one of another tape, by a tensor whose shape hardly fits beside the others.
+ * What is refused must give an inert var, a status that suits and a message; afterwards the error
+ * can be cleared, and the first example's values and gradients are what they were.
  *
- * Handles must always be refused. Which shapes an op accepts is its own affair, so of shapes the law
- * asks no more than that an op which takes several tensors refuses some. Its first operand, which is
- * the one that a missing check makes dangerous, is replaced only after another was refused.
+ * Handles must always be refused. Which shapes an op accepts is its own affair, so of shapes the
+ * law asks no more than that an op which takes several tensors refuses some. Its first operand,
+ * which is the one that a missing check makes dangerous, is replaced only after another was
+ * refused.
  */
 #include "check/laws.h"
 
@@ -59,6 +60,20 @@ static const char *twist_text(nbi_twist twist)
     }
 }
 
+/* What is wrong with the way in which an attempt ended, or NULL. */
+static const char *fault(const nbi_trial *c, nbi_built built, nb_code code, bool told)
+{
+    if (built == NBI_BUILT)
+        return NULL;
+    if (code == NB_OK) /* an op of one operand works on the tape that this is of */
+        return c->y.tape == c->elsewhere && nb_ok(c->y) ? NULL : "gives no result and no error";
+    if (!suits(code, c->twist))
+        return "is refused with another status than that";
+    if (!told)
+        return "is refused without a message";
+    return nb_ok(c->y) ? "is refused, but the result is not inert" : NULL;
+}
+
 /* Attempts the example with input j replaced. */
 static answer attempt(nbi_trial *c, const before *b, nbi_twist twist, size_t j)
 {
@@ -68,30 +83,19 @@ static answer attempt(nbi_trial *c, const before *b, nbi_twist twist, size_t j)
     c->twist = twist;
     c->victim = j;
     nbi_built built = nbi_attempt(c, t, 0, NULL);
-    nb_var y = c->y;
     nb_code code = nb_status(t) ? nb_status(t) : nb_status(c->elsewhere);
-    bool told = nb_message(t)[0] || nb_message(c->elsewhere)[0];
-    c->s = first.s;
-    c->n = first.n;
-    c->m = first.m;
-    c->twist = NBI_PLAIN;
-    memcpy(c->at, first.at, sizeof c->at);
-    memcpy(c->fixed, first.fixed, sizeof c->fixed);
+    const char *wrong = fault(c, built, code, nb_message(t)[0] || nb_message(c->elsewhere)[0]);
     nb_clear(t);
-    const char *what = twist_text(twist), *wrong = NULL;
-    if (built != NBI_BUILT && code == NB_OK)
-        wrong = y.tape == c->elsewhere && nb_ok(y) ? NULL : "gives no result and no error";
-    else if (built != NBI_BUILT && !suits(code, twist))
-        wrong = "is refused with another status than that";
-    else if (built != NBI_BUILT && !told)
-        wrong = "is refused without a message";
-    else if (built != NBI_BUILT && nb_ok(y))
-        wrong = "is refused, but the result is not inert";
+    first.work = c->work;
+    first.heap = c->heap;
+    *c = first;
     if (!wrong && !unharmed(c, b))
         wrong = "changes what was recorded before";
-    if (wrong)
-        nbi_violate(c, NB_LAW_REFUSAL, "operand %zu: %s %s (%s)", j, what, wrong, nb_code_name(code));
-    return wrong ? HARMED : built == NBI_BUILT ? ACCEPTED : REFUSED;
+    if (!wrong)
+        return built == NBI_BUILT ? ACCEPTED : REFUSED;
+    nbi_violate(c, NB_LAW_REFUSAL, "operand %zu: %s %s (%s)", j, twist_text(twist), wrong,
+                nb_code_name(code));
+    return HARMED;
 }
 
 static bool bad_handles(nbi_trial *c, const before *b)
@@ -109,7 +113,10 @@ static bool bad_handles(nbi_trial *c, const before *b)
     return true;
 }
 
-static bool takes_shape(const nbi_trial *c, size_t j) { return c->used[j] && nb_is_tensor(c->s.in[j]); }
+static bool takes_shape(const nbi_trial *c, size_t j)
+{
+    return c->used[j] && nb_is_tensor(c->s.in[j]);
+}
 
 static void bad_shapes(nbi_trial *c, const before *b)
 {
@@ -140,7 +147,7 @@ void nbi_law_refusal(nbi_trial *c)
     if (!b.value || !b.grad)
         return;
     if (!figures(c, b.value, b.grad)) {
-        nbi_violate_message(c, NB_LAW_REFUSAL);
+        nbi_violate_message(c, NB_LAW_REFUSAL, c->tape[NB_F64]);
         return;
     }
     if (bad_handles(c, &b))

@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- transposition ----------------------------------------------------------------------------- */
+/* ---- transposition ---- */
 
 typedef struct form {
     double value, terms; /* the sum, and the sum of sizes */
@@ -42,7 +42,8 @@ static void accuse(nbi_trial *c, nb_tape *t, const double *g, double *jv, form a
             break;
         form one = inner(c->m, c->u, jv);
         if (nbi_part(one.value, g[p], nbi_slack(t) * (one.terms + fabs(g[p]))) > 1) {
-            nbi_violate(c, NB_LAW_TRANSPOSE, "%s: %.17g by the backward sweep, %.17g by forward mode",
+            nbi_violate(c, NB_LAW_TRANSPOSE,
+                        "%s: %.17g by the backward sweep, %.17g by forward mode",
                         nbi_place_of(c, p).text, g[p], one.value);
             return;
         }
@@ -61,7 +62,7 @@ void nbi_law_transpose(nbi_trial *c, nb_tape *t)
     if (!jv || !g || !c->u || !c->v)
         return;
     if (!nbi_tangent(c, jv) || !nbi_gradient(c, false, g)) {
-        nbi_violate_message(c, NB_LAW_TRANSPOSE);
+        nbi_violate_message(c, NB_LAW_TRANSPOSE, t);
         return;
     }
     form a = inner(c->m, c->u, jv), b = inner(c->n, g, c->v);
@@ -72,7 +73,7 @@ void nbi_law_transpose(nbi_trial *c, nb_tape *t)
         accuse(c, t, g, jv, a, b);
 }
 
-/* ---- accumulation --------------------------------------------------------------------------------- */
+/* ---- accumulation ---- */
 
 static double most(size_t n, const double *a)
 {
@@ -86,18 +87,19 @@ static double most(size_t n, const double *a)
 static void again(nbi_trial *c, nb_tape *t, double *g, double *h)
 {
     if (!nbi_gradient(c, false, h)) {
-        nbi_violate_message(c, NB_LAW_ACCUMULATION);
+        nbi_violate_message(c, NB_LAW_ACCUMULATION, t);
         return;
     }
     nbi_agree(c, NB_LAW_ACCUMULATION, &(nbi_pair){h, g, "the second sweep", "the first", .all = 0});
     if (!nbi_gradient(c, true, h)) {
-        nbi_violate_message(c, NB_LAW_ACCUMULATION);
+        nbi_violate_message(c, NB_LAW_ACCUMULATION, t);
         return;
     }
     for (size_t i = 0; i < c->n; i++)
         h[i] /= 2;
-    nbi_agree(c, NB_LAW_ACCUMULATION, &(nbi_pair){h, g, "half the accumulated gradient", "one sweep",
-                                                  .all = nbi_slack(t) * most(c->n, g)});
+    nbi_agree(c, NB_LAW_ACCUMULATION,
+              &(nbi_pair){h, g, "half the accumulated gradient", "one sweep",
+                          .all = nbi_slack(t) * most(c->n, g)});
 }
 
 /* Gradients in the caller's memory: all of it is written, with the same numbers. */
@@ -108,7 +110,7 @@ static void borrowed(nbi_trial *c, nb_tape *t, const double *g, double *h)
         return;
     nb_sweep sweep = {.n_out = 1, .out = &c->y, .seed = &c->u};
     if (nb_backward_with(&sweep) != NB_OK) {
-        nbi_violate_message(c, NB_LAW_ACCUMULATION);
+        nbi_violate_message(c, NB_LAW_ACCUMULATION, t);
         return;
     }
     for (size_t j = 0; j < c->s.n; j++)
@@ -134,16 +136,19 @@ static void shared(nbi_trial *c, nb_tape *t, double *g, double *h)
     double allowed = nbi_slack(t) * most(c->n, g);
     done = done && nbi_build_twisted(c, t, NBI_SHARED) && nbi_gradient(c, false, h);
     if (!done) {
-        nbi_violate_message(c, NB_LAW_ACCUMULATION);
+        nbi_violate_message(c, NB_LAW_ACCUMULATION, t);
         return;
     }
-    for (size_t j = 0; j < c->s.n; j++) /* both vectors: the sum at the first, nothing at the second */
-        for (size_t i = c->at[j], to = c->at[c->twin[j]]; c->twin[j] != j && i < c->at[j + 1]; i++, to++) {
+    for (size_t j = 0; j < c->s.n;
+         j++) /* both vectors: the sum at the first, nothing at the second */
+        for (size_t i = c->at[j], to = c->at[c->twin[j]]; c->twin[j] != j && i < c->at[j + 1];
+             i++, to++) {
             g[to] += g[i];
             g[i] = h[i] = 0;
         }
-    nbi_agree(c, NB_LAW_ACCUMULATION, &(nbi_pair){h, g, "the gradient of an operand in two places",
-                                                  "the sum of the two", .all = allowed});
+    nbi_agree(c, NB_LAW_ACCUMULATION,
+              &(nbi_pair){h, g, "the gradient of an operand in two places", "the sum of the two",
+                          .all = allowed});
 }
 
 void nbi_law_accumulation(nbi_trial *c, nb_tape *t)
@@ -156,7 +161,7 @@ void nbi_law_accumulation(nbi_trial *c, nb_tape *t)
     if (!g || !h || !c->u)
         return;
     if (!nbi_gradient(c, false, g)) {
-        nbi_violate_message(c, NB_LAW_ACCUMULATION);
+        nbi_violate_message(c, NB_LAW_ACCUMULATION, t);
         return;
     }
     again(c, t, g, h);

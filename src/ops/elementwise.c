@@ -35,15 +35,15 @@ nb_var nbi_row_call(enum nbi_row row, const nb_var *x)
     const size_t n = (size_t)nbi_rows[row].arity;
     double v[3] = {0};
     nb_var inert;
+    for (size_t k = 0; k < n; k++) /* nb_apply looks at the handles itself */
+        if (x[k].tape && x[k].epoch & NBI_TENSOR)
+            return nb_apply(&nbi_row_ops[row], n, x, NULL, 0);
     nb_tape *t = nbi_home(nbi_rows[row].name, n, x, &inert);
     if (!t && (inert.tape || nbi_is_inert(x[0]) || (n > 1 && nbi_is_inert(x[1])) ||
                (n > 2 && nbi_is_inert(x[2]))))
         return inert;
-    for (size_t k = 0; k < n; k++) {
-        if (t && x[k].tape && nbi_is_tensor(t, x[k].index))
-            return nb_apply(&nbi_row_ops[row], n, x, NULL, 0);
+    for (size_t k = 0; k < n; k++)
         v[k] = x[k].tape ? t->hot.cells[x[k].index].value : nbi_number(x[k]);
-    }
     double value = value_of(row, v);
     return t ? nbi_record_row(t, row, x, value) : nb_num(value);
 }

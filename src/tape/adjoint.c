@@ -95,7 +95,7 @@ void nbi_adjoints_clear(nb_tape *t, bool leaves_too)
         t->pool[k] = NULL;
     t->pool_low = NBI_POOLS;
     t->pool_high = 0;
-    nbi_give_back(&t->adjoints, (nbi_spot){NULL, 0});
+    nbi_give_back_all(&t->adjoints);
     t->reached = NULL;
     t->wanted = NULL;
     t->n_outputs = 0;

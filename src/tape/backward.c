@@ -171,8 +171,8 @@ nb_code nb_backward_with(const nb_sweep *s)
         if (s->want[k].tape != t)
             return nbi_fail(t, NB_ERR_HANDLE, "backward: wanted var %zu is a number or of another tape",
                             k);
-    if ((s->n_want && !nbi_home("backward", s->n_want, s->want, &inert)) || !check_outputs(t, s) ||
-        nbi_busy(t, "backward"))
+    if ((s->n_want && !nbi_home("backward", s->n_want, s->want, &inert)) || nbi_busy(t, "backward") ||
+        !check_outputs(t, s))
         return t->code;
     return run(t, s);
 }

@@ -75,7 +75,7 @@ static bool seed_tangents(nb_tape *t, size_t n, const nb_var *x, const double *c
 static bool clear_tangents(nb_tape *t)
 {
     const uint32_t n = t->hot.length;
-    nbi_give_back(&t->tangents, (nbi_spot){NULL, 0});
+    nbi_give_back_all(&t->tangents);
     for (uint32_t i = 0; i < n; i++)
         if (t->hot.ops[i] == NBI_RECORD)
             nbi_record_at(t, i)->tangent = NULL;

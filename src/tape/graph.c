@@ -115,9 +115,9 @@ nb_info nb_inspect(nb_var x)
 {
     nb_info info = {.op = "none", .doc = "not a node", .constant = true};
     const nb_tape *t = x.tape;
-    if (!t)
+    if (!t && !nbi_is_inert(x))
         return (nb_info){.op = "number", .doc = "a plain number", .constant = true};
-    if (!nbi_alive(t, x))
+    if (!t || !nbi_alive(t, x))
         return info;
     int row = nbi_row_of(t, x.index);
     if (row >= 0) {

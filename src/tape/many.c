@@ -235,26 +235,33 @@ typedef struct part {
     const nb_var *x;
 } part;
 
-/* The tape of all operands, whose number is added up in *n. After an error, or where nothing but
- * numbers leaves no tape to record on: NULL, or with *n == 0 the tape of the inert result. */
+static bool numbers_only(const part *p)
+{
+    for (size_t k = 0; k < p->n; k++)
+        if (p->x[k].tape || nbi_is_inert(p->x[k]))
+            return false;
+    return true;
+}
+
+/* The tape of the operands and in *n their number: 0 after an error. NULL where all are numbers. */
 static nb_tape *home_of_all(const char *name, const part *p, size_t n_parts, size_t *n)
 {
     nb_tape *t = NULL;
+    nb_var inert;
     bool good = true;
     for (size_t j = 0; j < n_parts; j++)
         for (size_t k = 0; p[j].x && k < p[j].n && !t; k++)
             t = p[j].x[k].tape;
     for (size_t j = 0; j < n_parts && good; *n += p[j++].n) {
-        nb_var inert = NB_NONE;
-        nb_tape *home = p[j].n && p[j].x ? nbi_home(name, p[j].n, p[j].x, &inert) : t;
-        bool numbers = !home && !inert.tape;
-        for (size_t k = 0; numbers && k < p[j].n; k++)
-            numbers = !nbi_is_inert(p[j].x[k]);
-        good = (home == t || numbers) && (p[j].x || !p[j].n);
-        if (home && home != t)
-            nbi_fail(t, NB_ERR_HANDLE, "%s: the operands are of two tapes", name);
-        if (p[j].n && !p[j].x)
+        if (p[j].n && !p[j].x) {
             nbi_fail(t, NB_ERR_ARGUMENT, "%s: the operands are NULL", name);
+            good = false;
+        } else if (!numbers_only(&p[j])) {
+            nb_tape *home = nbi_home(name, p[j].n, p[j].x, &inert);
+            good = home && home == t;
+            if (home && home != t)
+                nbi_fail(t, NB_ERR_HANDLE, "%s: the operands are of two tapes", name);
+        }
     }
     *n = good ? *n : 0;
     return t;

@@ -48,18 +48,19 @@ static bool begin(nb_tape *t, nb_code code, text *s)
     return true;
 }
 
-/* "    a  "hidden"  [32 16]   node 41, from tanh" */
+/* "    a  "hidden"  [32 16]   node 41, from tanh"; a number that stood in the call has no node to speak
+ * of, only its value. */
 static void describe(text *s, char letter, nb_var v)
 {
     char shape[NBI_SHAPE_TEXT], name[48] = "";
-    if (!v.tape) {
-        say(s, "\n    %c  the number %g", letter, nbi_number(v));
+    if (v.tape->hot.ops[v.index] == NBI_CONSTANT) {
+        say(s, "\n    %c  the number %g", letter, v.tape->hot.cells[v.index].value);
         return;
     }
     nb_info info = nb_inspect(v);
     nb_shape dims = nb_shape_of(v);
     if (info.name)
-        snprintf(name, sizeof name, "\"%s\"", info.name);
+        snprintf(name, sizeof name, "\"%.44s\"", info.name);
     say(s, "\n    %c  %-10s %-12s node %zu, %s%s", letter, name,
         nbi_shape_text(shape, dims.rank, dims.dims), info.place, info.n_in ? "from " : "", info.op);
 }
@@ -131,7 +132,7 @@ nb_code nbi_anomaly(nb_tape *t, uint32_t i, const char *what)
     for (size_t k = 0; k < n && k < 6; k++) {
         nb_var x = nbi_var(t, nbi_operand(t, i, k));
         describe(&s, (char)('a' + k), x);
-        if (!nb_is_tensor(x))
+        if (!nb_is_tensor(x) && t->hot.ops[x.index] != NBI_CONSTANT)
             say(&s, ", value %.17g", nb_value(x));
     }
     return NB_ERR_ANOMALY;

@@ -92,6 +92,10 @@ static bool shape_result(frame *f)
     if (code == NB_OK && f->shape.rank > NB_MAX_RANK)
         code = nb_refuse(c, NB_ERR_SHAPE, "the result has too many dimensions", "%d are the most",
                          NB_MAX_RANK);
+    if (code == NB_OK && c->op->view &&
+        (f->shape.rank < 0 || c->in[0].rank < 0 ||
+         nbi_product(f->shape.rank, f->shape.dims) != c->in[0].size))
+        code = nb_refuse(c, NB_ERR_SHAPE, "a view must have the elements of its operand", NULL);
     if (code != NB_OK)
         nb_refuse(c, code, "the shape rule refused the operands", NULL);
     return code == NB_OK;
@@ -134,10 +138,6 @@ static bool allocate_result(frame *f)
     r->rank = f->shape.rank;
     r->size = size;
     r->dims = keep_dims(f);
-    if (f->call.op->view && (f->call.in[0].rank < 0 || f->call.in[0].size != size)) {
-        nb_refuse(&f->call, NB_ERR_SHAPE, "a view must have the elements of its operand", NULL);
-        return false;
-    }
     r->data = f->call.op->view ? f->call.in[0].data : nbi_take(&t->values, bytes, NBI_ALIGN);
     if (!r->dims || !r->data) {
         nbi_no_memory(t, f->call.op->name);

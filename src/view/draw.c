@@ -27,11 +27,13 @@ static const char *utf8[] = {" ", "│", "│", "│", "─", "╯", "╮", "┤
 static const char *ascii[] = {" ", "|", "|", "|", "-", "+", "+", "+",
                               "-", "+", "+", "+", "-", "+", "+", "*"};
 
-static spot *cell(const canvas *c, int row, int column) {
+static spot *cell(const canvas *c, int row, int column)
+{
     return &c->at[row * c->columns + column];
 }
 
-static void add(const canvas *c, int row, int column, int lines, int net) {
+static void add(const canvas *c, int row, int column, int lines, int net)
+{
     spot *s = cell(c, row, column);
     s->crossing = s->crossing || (s->lines && s->net != net);
     s->lines = (uint8_t)(s->lines | lines);
@@ -39,17 +41,20 @@ static void add(const canvas *c, int row, int column, int lines, int net) {
 }
 
 /* Both ends included; each gets only the direction towards the other. */
-static void across(const canvas *c, int row, int from, int to, int net) {
+static void across(const canvas *c, int row, int from, int to, int net)
+{
     for (int x = from; x <= to && from < to; x++)
         add(c, row, x, (x > from ? LEFT : 0) | (x < to ? RIGHT : 0), net);
 }
 
-static void down(const canvas *c, int column, int from, int to, int net) {
+static void down(const canvas *c, int column, int from, int to, int net)
+{
     for (int y = from; y <= to && from < to; y++)
         add(c, y, column, (y > from ? UP : 0) | (y < to ? DOWN : 0), net);
 }
 
-static void write(const canvas *c, int row, int column, const char *s) {
+static void print_text(const canvas *c, int row, int column, const char *s)
+{
     for (; *s; column++) {
         char *to = cell(c, row, column)->text;
         do
@@ -59,7 +64,8 @@ static void write(const canvas *c, int row, int column, const char *s) {
     }
 }
 
-static void paint_box(const nbi_picture *p, const canvas *c, const nbi_item *m) {
+static void paint_box(const nbi_picture *p, const canvas *c, const nbi_item *m)
+{
     int left = p->x[m->layer], right = left + p->width[m->layer] - 1, bottom = m->y + m->height - 1;
     across(c, m->y, left, right, 0);
     across(c, bottom, left, right, 0);
@@ -68,28 +74,29 @@ static void paint_box(const nbi_picture *p, const canvas *c, const nbi_item *m) 
     for (int k = 0; k < m->n_text; k++) {
         int slack = p->width[m->layer] - 2 - nbi_view_width(m->text[k]);
         int first = m->y + 1 + (m->lines - m->n_text) / 2;
-        write(c, first + k, left + 1 + slack / 2, m->text[k]);
+        print_text(c, first + k, left + 1 + slack / 2, m->text[k]);
     }
 }
 
 /* From the track, or straight from the item, to a target. */
-static void paint_wire(const nbi_picture *p, const canvas *c, const nbi_wire *w, int from,
-                       int net) {
+static void paint_wire(const nbi_picture *p, const canvas *c, const nbi_wire *w, int from, int net)
+{
     const nbi_item *to = &p->items[w->to];
     int row = nbi_row_in(to, w->port), end = p->x[to->layer];
     across(c, row, from, end - (to->box ? 1 : 0), net);
     if (!to->box)
         return;
-    write(c, row, end - 1, p->view->ascii ? ">" : "▶");
+    print_text(c, row, end - 1, p->view->ascii ? ">" : "▶");
     int width = nbi_view_width(w->label);
     if (width) {
-        write(c, row, end - 3 - width - 1, " ");
-        write(c, row, end - 3 - width, w->label);
-        write(c, row, end - 3, " ");
+        print_text(c, row, end - 3 - width - 1, " ");
+        print_text(c, row, end - 3 - width, w->label);
+        print_text(c, row, end - 3, " ");
     }
 }
 
-static void paint_net(const nbi_picture *p, const canvas *c, const nbi_net *n) {
+static void paint_net(const nbi_picture *p, const canvas *c, const nbi_net *n)
+{
     const nbi_item *m = &p->items[n->item];
     int net = n->item + 1, right = p->x[m->layer] + p->width[m->layer];
     int turn = n->track < 0 ? right : right + 1 + n->track;
@@ -100,7 +107,8 @@ static void paint_net(const nbi_picture *p, const canvas *c, const nbi_net *n) {
             paint_wire(p, c, &p->wires[k], turn, net);
 }
 
-static const char *look(const spot *s, bool plain) {
+static const char *look(const spot *s, bool plain)
+{
     if (s->text[0])
         return s->text;
     if (s->lines == ALL && s->crossing)
@@ -108,7 +116,8 @@ static const char *look(const spot *s, bool plain) {
     return (plain ? ascii : utf8)[s->lines];
 }
 
-static void print_canvas(const canvas *c, bool plain, FILE *to) {
+static void print_canvas(const canvas *c, bool plain, FILE *to)
+{
     for (int row = 0; row < c->rows; row++) {
         int end = c->columns;
         while (end && look(cell(c, row, end - 1), plain)[0] == ' ')
@@ -119,7 +128,8 @@ static void print_canvas(const canvas *c, bool plain, FILE *to) {
     }
 }
 
-bool nbi_view_draw(const nbi_picture *p, FILE *to) {
+bool nbi_view_draw(const nbi_picture *p, FILE *to)
+{
     size_t bytes = (size_t)p->rows * (size_t)p->columns * sizeof(spot);
     canvas c = {nbi_scratch(p->t, bytes), p->rows, p->columns};
     if (!c.at)

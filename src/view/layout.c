@@ -20,7 +20,8 @@
 
 enum { ROUNDS = 4, MOST_ITEMS = 256 };
 
-static void *take(nbi_picture *p, int n, size_t size) {
+static void *take(nbi_picture *p, int n, size_t size)
+{
     void *m = nbi_scratch(p->t, ((size_t)n + 1) * size);
     if (m)
         memset(m, 0, ((size_t)n + 1) * size);
@@ -28,7 +29,8 @@ static void *take(nbi_picture *p, int n, size_t size) {
 }
 
 /* The place of node i among those to draw. */
-static int find(const nbi_picture *p, uint32_t i) {
+static int find(const nbi_picture *p, uint32_t i)
+{
     int k = 0;
     while (p->node[k] != i)
         k++;
@@ -38,7 +40,8 @@ static int find(const nbi_picture *p, uint32_t i) {
 /* ---- boxes
  * ---------------------------------------------------------------------------------------- */
 
-static void write_title(nbi_item *m, nb_info info, bool ascii) {
+static void write_title(nbi_item *m, nb_info info, bool ascii)
+{
     char name[NBI_VIEW_TEXT], op[NBI_VIEW_TEXT];
     nbi_view_clean(name, info.name ? info.name : "", ascii);
     nbi_view_clean(op, info.op, ascii);
@@ -48,7 +51,8 @@ static void write_title(nbi_item *m, nb_info info, bool ascii) {
         snprintf(m->text[m->n_text++], NBI_VIEW_TEXT, "%s", info.name ? name : op);
 }
 
-static void make_box(nbi_picture *p, uint32_t i) {
+static void make_box(nbi_picture *p, uint32_t i)
+{
     nbi_item *m = &p->items[p->n_items++];
     nb_info info = nb_inspect(nbi_var(p->t, i));
     char adjoint[NBI_VIEW_TEXT];
@@ -74,7 +78,8 @@ static void make_box(nbi_picture *p, uint32_t i) {
 }
 
 /* Constants move up to where they are used first. */
-static void place_constants(nbi_picture *p) {
+static void place_constants(nbi_picture *p)
+{
     for (int k = 0; k < p->n_nodes; k++) {
         nbi_item *c = &p->items[k];
         int first = p->n_layers;
@@ -94,7 +99,8 @@ static void place_constants(nbi_picture *p) {
 
 /* The item in which the line from box `from` reaches the layer: the box, or a bend, made as needed.
  */
-static int reach(nbi_picture *p, int from, int layer) {
+static int reach(nbi_picture *p, int from, int layer)
+{
     int at = from;
     while (p->items[at].layer < layer) {
         int next = p->n_nodes;
@@ -113,7 +119,8 @@ static int reach(nbi_picture *p, int from, int layer) {
     return at;
 }
 
-static bool make_wires(nbi_picture *p) {
+static bool make_wires(nbi_picture *p)
+{
     for (int to = 0; to < p->n_nodes; to++)
         for (int k = 0; k < p->items[to].n_in; k++) {
             uint32_t i = p->items[to].node;
@@ -131,7 +138,8 @@ static bool make_wires(nbi_picture *p) {
  * ------------------------------------------------------------------------- */
 
 /* Sorts a layer by key, stably, and numbers the places. */
-static void sort_layer(nbi_picture *p, int layer) {
+static void sort_layer(nbi_picture *p, int layer)
+{
     int *o = p->order + p->start[layer], n = p->start[layer + 1] - p->start[layer];
     for (int a = 1; a < n; a++)
         for (int b = a; b > 0 && p->items[o[b - 1]].key > p->items[o[b]].key; b--) {
@@ -145,7 +153,8 @@ static void sort_layer(nbi_picture *p, int layer) {
 
 /* The mean of what the wires on one side of an item wish for; `otherwise` if there are none. */
 static double mean_wish(const nbi_picture *p, int item, bool left, double otherwise,
-                        double (*wish)(const nbi_picture *, const nbi_wire *, bool)) {
+                        double (*wish)(const nbi_picture *, const nbi_wire *, bool))
+{
     double sum = 0;
     int n = 0;
     for (int k = 0; k < p->n_wires; k++)
@@ -156,7 +165,8 @@ static double mean_wish(const nbi_picture *p, int item, bool left, double otherw
     return n ? sum / n : otherwise;
 }
 
-static double wish_place(const nbi_picture *p, const nbi_wire *w, bool left) {
+static double wish_place(const nbi_picture *p, const nbi_wire *w, bool left)
+{
     const nbi_item *to = &p->items[w->to];
     if (left)
         return p->items[w->from].place;
@@ -164,7 +174,8 @@ static double wish_place(const nbi_picture *p, const nbi_wire *w, bool left) {
 }
 
 /* Pairs of wires between the same two layers that cross. */
-static int count_crossings(const nbi_picture *p) {
+static int count_crossings(const nbi_picture *p)
+{
     int n = 0;
     for (int a = 0; a < p->n_wires; a++)
         for (int b = 0; b < a; b++) {
@@ -178,7 +189,8 @@ static int count_crossings(const nbi_picture *p) {
     return n;
 }
 
-static void first_order(nbi_picture *p) {
+static void first_order(nbi_picture *p)
+{
     for (int k = 0, at = 0; k < p->n_layers; k++) {
         p->start[k] = at;
         for (int m = 0; m < p->n_items; m++)
@@ -191,7 +203,8 @@ static void first_order(nbi_picture *p) {
 
 /* Back and forth; of all the orders met the one with the fewest crossings, the earliest of equals,
  * so that inputs stay as they were recorded unless it helps. */
-static void sort_layers(nbi_picture *p) {
+static void sort_layers(nbi_picture *p)
+{
     int best[MOST_ITEMS];
     first_order(p);
     int fewest = count_crossings(p);
@@ -219,14 +232,16 @@ static void sort_layers(nbi_picture *p) {
  * ---------------------------------------------------------------------------------------------- */
 
 /* The first row of the item on one side of the wire, were the wire to run straight. */
-static double wish_row(const nbi_picture *p, const nbi_wire *w, bool left) {
+static double wish_row(const nbi_picture *p, const nbi_wire *w, bool left)
+{
     const nbi_item *from = &p->items[w->from], *to = &p->items[w->to];
     int down = nbi_row_in(to, w->port) - nbi_row_out(from);
     return left ? to->y - down : from->y + down;
 }
 
 /* Gives a layer the rows closest to its keys: pooled blocks, kept as running sums and counts. */
-static void fit_layer(nbi_picture *p, int layer) {
+static void fit_layer(nbi_picture *p, int layer)
+{
     double sum[MOST_ITEMS];
     int count[MOST_ITEMS], blocks = 0, offset = 0;
     for (int k = p->start[layer]; k < p->start[layer + 1]; k++) {
@@ -251,7 +266,8 @@ static void fit_layer(nbi_picture *p, int layer) {
 }
 
 /* Whether some line enters m in a row in which another net leaves the layer before. */
-static bool collides(const nbi_picture *p, int item) {
+static bool collides(const nbi_picture *p, int item)
+{
     const nbi_item *m = &p->items[item];
     for (int a = 0; a < p->n_wires; a++)
         for (int b = 0; b < p->n_wires && p->wires[a].to == item; b++)
@@ -262,7 +278,8 @@ static bool collides(const nbi_picture *p, int item) {
     return false;
 }
 
-static void set_rows(nbi_picture *p) {
+static void set_rows(nbi_picture *p)
+{
     for (int round = 0; round < 2 * ROUNDS - 1; round++)
         for (int step = round ? 1 : 0; step < p->n_layers; step++) {
             bool left = round % 2 == 0;
@@ -291,7 +308,8 @@ static void set_rows(nbi_picture *p) {
         p->items[m].y -= first;
 }
 
-bool nbi_view_layout(nbi_picture *p) {
+bool nbi_view_layout(nbi_picture *p)
+{
     int edges = 0;
     for (int k = 0; k < p->n_nodes; k++) {
         size_t n = nbi_operands(p->t, p->node[k]);

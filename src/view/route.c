@@ -10,7 +10,8 @@
 #include "view/view.h"
 
 /* Crossings of two nets when a's track is left of b's. */
-static int crossings(const nbi_picture *p, const nbi_net *a, const nbi_net *b) {
+static int crossings(const nbi_picture *p, const nbi_net *a, const nbi_net *b)
+{
     int n = a->low <= b->left && b->left <= a->high;
     for (int k = 0; k < p->n_wires; k++)
         if (p->wires[k].from == a->item) {
@@ -20,7 +21,8 @@ static int crossings(const nbi_picture *p, const nbi_net *a, const nbi_net *b) {
     return n;
 }
 
-static nbi_net net_of(const nbi_picture *p, int item) {
+static nbi_net net_of(const nbi_picture *p, int item)
+{
     int row = nbi_row_out(&p->items[item]);
     nbi_net net = {.item = -1, .left = row, .low = row, .high = row, .track = -1};
     for (int k = 0; k < p->n_wires; k++)
@@ -34,7 +36,8 @@ static nbi_net net_of(const nbi_picture *p, int item) {
 }
 
 /* Sets the tracks of the nets that leave a layer; returns how many there are. */
-static int assign_tracks(const nbi_picture *p, nbi_net *nets, int n) {
+static int assign_tracks(const nbi_picture *p, nbi_net *nets, int n)
+{
     int tracks = 0;
     for (int a = 1; a < n; a++)
         for (int b = a;
@@ -58,7 +61,8 @@ static int assign_tracks(const nbi_picture *p, nbi_net *nets, int n) {
 }
 
 /* The widest label between a layer and the next. */
-static int label_width(const nbi_picture *p, int layer) {
+static int label_width(const nbi_picture *p, int layer)
+{
     int most = 0;
     for (int k = 0; k < p->n_wires; k++) {
         int w = nbi_view_width(p->wires[k].label);
@@ -68,7 +72,8 @@ static int label_width(const nbi_picture *p, int layer) {
     return most;
 }
 
-bool nbi_view_route(nbi_picture *p) {
+bool nbi_view_route(nbi_picture *p)
+{
     p->columns = 0;
     for (int layer = 0; layer < p->n_layers; layer++) {
         int start = p->start[layer], n = p->start[layer + 1] - start, box = 0;

@@ -11,7 +11,8 @@
 #include <stdio.h>
 
 /* The bytes of the character at s: 0 at the end, 1 too where the sequence is broken. */
-static int character(const char *s, bool *good) {
+static int character(const char *s, bool *good)
+{
     const unsigned char *u = (const unsigned char *)s;
     int n = u[0] == 0     ? 0
             : u[0] < 0x80 ? 1
@@ -31,14 +32,16 @@ static int character(const char *s, bool *good) {
     return *good ? n : 1;
 }
 
-int nbi_view_width(const char *s) {
+int nbi_view_width(const char *s)
+{
     int width = 0;
     for (; *s; s++)
         width += ((unsigned char)*s & 0xc0) != 0x80;
     return width;
 }
 
-void nbi_view_clean(char *to, const char *from, bool ascii) {
+void nbi_view_clean(char *to, const char *from, bool ascii)
+{
     const char *cut = ascii ? "~" : "…";
     char *last = to; /* where the character in the last column begins */
     int width = 0;
@@ -58,7 +61,8 @@ void nbi_view_clean(char *to, const char *from, bool ascii) {
     *to = 0;
 }
 
-void nbi_view_value(char *to, nb_tape *t, uint32_t i) {
+void nbi_view_value(char *to, nb_tape *t, uint32_t i)
+{
     char shape[NBI_SHAPE_TEXT];
     nb_shape s = nb_shape_of(nbi_var(t, i));
     if (s.rank < 0)
@@ -68,7 +72,8 @@ void nbi_view_value(char *to, nb_tape *t, uint32_t i) {
                  nbi_shape_text(shape, s.rank, s.dims));
 }
 
-bool nbi_view_adjoint(char *to, nb_tape *t, uint32_t i) {
+bool nbi_view_adjoint(char *to, nb_tape *t, uint32_t i)
+{
     nb_var v = nbi_var(t, i);
     if (nbi_is_tensor(t, i) || !nb_has_grad(v))
         return false;
@@ -76,7 +81,8 @@ bool nbi_view_adjoint(char *to, nb_tape *t, uint32_t i) {
     return true;
 }
 
-bool nbi_view_partial(char *to, nb_tape *t, uint32_t i, size_t k) {
+bool nbi_view_partial(char *to, nb_tape *t, uint32_t i, size_t k)
+{
     uint32_t from = nbi_operand(t, i, k);
     if (t->hot.ops[i] == NBI_RECORD || nbi_still(t, i) || nbi_still(t, from))
         return false;

@@ -10,7 +10,8 @@
 
 enum { MOST_BOXES = 64, MOST_OPERANDS = 8 };
 
-static nb_view with_defaults(const nb_view *v) {
+static nb_view with_defaults(const nb_view *v)
+{
     nb_view d = v ? *v : (nb_view){0};
     d.columns = d.columns > 0 ? d.columns : 100;
     d.rows = d.rows > 0 ? d.rows : 40;
@@ -19,7 +20,8 @@ static nb_view with_defaults(const nb_view *v) {
 }
 
 /* Whether the stream took it all. */
-static nb_code written(FILE *to, nb_tape *t, const char *what) {
+static nb_code written(FILE *to, nb_tape *t, const char *what)
+{
     if (fflush(to) == 0 && !ferror(to))
         return NB_OK;
     return nbi_fail(t, NB_ERR_CALLBACK, "%s: the stream did not take the text", what);
@@ -42,7 +44,8 @@ typedef struct table {
     char text[COLUMNS][NBI_VIEW_TEXT];
 } table;
 
-static void fill_line(table *b, uint32_t i) {
+static void fill_line(table *b, uint32_t i)
+{
     nb_info info = nb_inspect(nbi_var(b->t, i));
     snprintf(b->text[PLACE], NBI_VIEW_TEXT, "%u", i);
     nbi_view_clean(b->text[NAME], info.name ? info.name : "", b->view->ascii);
@@ -53,7 +56,8 @@ static void fill_line(table *b, uint32_t i) {
 }
 
 /* Returns the blanks that are due before what follows, so that no line ends in them. */
-static int print_line(const table *b) {
+static int print_line(const table *b)
+{
     int blank = 0;
     for (int c = 0; c < COLUMNS; c++) {
         int pad = b->width[c] - nbi_view_width(b->text[c]);
@@ -66,7 +70,8 @@ static int print_line(const table *b) {
 }
 
 /* "2 (-4), 3 (0.5)": the operands and the local derivatives by them. */
-static void print_operands(const table *b, uint32_t i, int blank) {
+static void print_operands(const table *b, uint32_t i, int blank)
+{
     size_t n = nbi_operands(b->t, i);
     for (size_t k = 0; k < n && k < MOST_OPERANDS; k++) {
         char partial[NBI_VIEW_TEXT];
@@ -80,14 +85,16 @@ static void print_operands(const table *b, uint32_t i, int blank) {
     fputc('\n', b->to);
 }
 
-static void widen(table *b) {
+static void widen(table *b)
+{
     for (int c = 0; c < COLUMNS; c++) {
         int w = nbi_view_width(b->text[c]);
         b->width[c] = w > b->width[c] ? w : b->width[c];
     }
 }
 
-static void print_header(table *b) {
+static void print_header(table *b)
+{
     static const char *title[COLUMNS] = {"place", "name", "op", "value", "adjoint"};
     for (int c = 0; c < COLUMNS; c++)
         snprintf(b->text[c], NBI_VIEW_TEXT, "%s", title[c]);
@@ -97,7 +104,8 @@ static void print_header(table *b) {
 }
 
 /* One walk over the nodes; the first of two only finds how wide the columns are. */
-static void walk_table(table *b, bool print) {
+static void walk_table(table *b, bool print)
+{
     size_t lines = 0, left_out = 0;
     for (uint32_t i = 0; i < b->length; i++) {
         if (b->listed && !b->listed[i])
@@ -116,17 +124,17 @@ static void walk_table(table *b, bool print) {
         fprintf(b->to, "  and %zu more\n", left_out);
 }
 
-static void print_table(table *b) {
+static void print_table(table *b)
+{
     walk_table(b, false);
     print_header(b);
     walk_table(b, true);
 }
 
-nb_code nb_print_trace(FILE *to, nb_tape *t) {
-    return nb_print_trace_with(to, t, NULL);
-}
+nb_code nb_print_trace(FILE *to, nb_tape *t) { return nb_print_trace_with(to, t, NULL); }
 
-nb_code nb_print_trace_with(FILE *to, nb_tape *t, const nb_view *view) {
+nb_code nb_print_trace_with(FILE *to, nb_tape *t, const nb_view *view)
+{
     if (!to || !t)
         return nbi_fail(t, NB_ERR_ARGUMENT, "print_trace: the stream or the tape is NULL");
     nb_view v = with_defaults(view);
@@ -139,7 +147,8 @@ nb_code nb_print_trace_with(FILE *to, nb_tape *t, const nb_view *view) {
  * --------------------------------------------------------------------------------------- */
 
 /* Marks the graph of f and counts its nodes; NULL when there is no memory. */
-static uint8_t *mark_graph(nb_tape *t, uint32_t f, size_t *count) {
+static uint8_t *mark_graph(nb_tape *t, uint32_t f, size_t *count)
+{
     uint8_t *in = nbi_scratch(t, (size_t)f + 1);
     if (!in)
         return NULL;
@@ -156,7 +165,8 @@ static uint8_t *mark_graph(nb_tape *t, uint32_t f, size_t *count) {
 }
 
 /* Draws the graph if there is room for that; false otherwise. */
-static bool draw(FILE *to, nb_tape *t, const nb_view *v, const uint8_t *in, uint32_t f) {
+static bool draw(FILE *to, nb_tape *t, const nb_view *v, const uint8_t *in, uint32_t f)
+{
     uint32_t node[MOST_BOXES];
     nbi_picture p = {.t = t, .view = v, .node = node};
     for (uint32_t i = 0; i <= f; i++)
@@ -165,11 +175,10 @@ static bool draw(FILE *to, nb_tape *t, const nb_view *v, const uint8_t *in, uint
     return nbi_view_layout(&p) && nbi_view_route(&p) && nbi_view_draw(&p, to);
 }
 
-nb_code nb_print_graph(FILE *to, nb_var f) {
-    return nb_print_graph_with(to, f, NULL);
-}
+nb_code nb_print_graph(FILE *to, nb_var f) { return nb_print_graph_with(to, f, NULL); }
 
-nb_code nb_print_graph_with(FILE *to, nb_var f, const nb_view *view) {
+nb_code nb_print_graph_with(FILE *to, nb_var f, const nb_view *view)
+{
     nb_tape *t = f.tape;
     if (!to)
         return nbi_fail(t, NB_ERR_ARGUMENT, "print_graph: the stream is NULL");

@@ -77,11 +77,10 @@ typedef struct nbi_picture {
 } nbi_picture;
 
 /* Rows at which lines leave an item and enter it. */
-static inline int nbi_row_out(const nbi_item *m) {
-    return m->box ? m->y + 1 + m->lines / 2 : m->y;
-}
+static inline int nbi_row_out(const nbi_item *m) { return m->box ? m->y + 1 + m->lines / 2 : m->y; }
 
-static inline int nbi_row_in(const nbi_item *m, int port) {
+static inline int nbi_row_in(const nbi_item *m, int port)
+{
     return m->box ? m->y + 1 + (2 * port + 1) * m->lines / (2 * m->n_in) : m->y;
 }
 
