@@ -3,12 +3,12 @@
  *
  * Rosenbrock's valley, the sum of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2, has its minimum 0 at
  * (1, ..., 1), at the end of a curved valley along which the descent of gradients crawls. Newton's
- * method solves H s = -g for the step s, and close to the minimum doubles the number of right digits
- * with each. Far from it H may not be positive definite; then a multiple of the identity is added
- * until it is, and a step that does not go down enough is halved.
+ * method solves H s = -g for the step s, and close to the minimum doubles the number of right
+ * digits with each. Far from it H may not be positive definite; then a multiple of the identity is
+ * added until it is, and a step that does not go down enough is halved.
  *
- * nb_hessian records the gradient as a graph and sweeps that. A check that it needs no other code:
- * here H is tridiagonal and has a closed form.
+ * nb_hessian records the gradient as a graph and sweeps that. Here the result can be checked: H is
+ * tridiagonal, with a closed form.
  */
 #include <math.h>
 #include <nabla.h>
@@ -24,16 +24,17 @@ static nb_var rosenbrock(nb_var x)
     return nb_sum(nb_add(valley, nb_square(nb_sub(1, a))));
 }
 
-/* f and, where they are not NULL, its gradient and Hessian. The tape is left empty. */
+/* f and, where they are not NULL, its gradient and Hessian. The tape is left as it was. */
 static double evaluate(nb_tape *t, const double *x, double *g, double H[N][N])
 {
+    nb_mark start = nb_tape_mark(t);
     nb_var in = nb_tensor(t, "x", NB_SHAPE(N), x), f = rosenbrock(in);
     double value = nb_value(f);
     if (H)
         nb_hessian(f, 1, &in, H[0]);
     if (g && nb_backward(f) == NB_OK)
         nb_read_grad(in, g, N);
-    nb_rewind((nb_mark){.tape = t});
+    nb_rewind(start);
     return value;
 }
 
@@ -98,7 +99,7 @@ int main(void)
     double x[N], g[N], s[N], H[N][N], norm = 1, error = 0;
     nb_tape *t = nb_tape_new(NULL);
     for (int i = 0; i < N; i++)
-        x[i] = i % 2 ? 1 : -1.2;
+        x[i] = i % 2 ? 2 : 0;
 
     int step = 0;
     puts("step             f     |gradient|  shift    part of the step");

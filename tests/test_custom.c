@@ -225,6 +225,68 @@ START_TEST(shapes_of_answers)
 }
 END_TEST
 
+static nb_code odd_tangent(const nb_rule *r)
+{
+    const prank *p = r->state;
+    r->d[0] = p->odd;
+    return p->trick == FAIL_REVERSE ? NB_ERR_DOMAIN : NB_OK;
+}
+
+/* The same of the forward sweep, by a tangent rule and by the reverse rule. */
+START_TEST(shapes_of_tangents)
+{
+    static const nb_op by_tangent = {
+        .name = "prank", .forward = prank_forward, .tangent = odd_tangent};
+    nb_tape *t = nb_tape_new(NULL), *u = nb_tape_new(NULL);
+    nb_var v = nb_tensor(t, "v", NB_SHAPE(2, 3), (double[]){1, 2, 3, 4, 5, 6});
+    nb_mark m = nb_tape_mark(t);
+    double d[6];
+    for (int i = 0; i < 2; i++) {
+        prank p = {.trick = GIVE_ODD, .odd = nb_full(t, i ? NB_SHAPE(3) : NB_SHAPE(2, 3), 7)};
+        nb_var y = nb_apply(&by_tangent, 1, &v, &p, sizeof p);
+        ck_assert_int_eq(nb_forward(1, &v, NULL), NB_OK);
+        ck_assert_int_eq(nb_read_tangent(y, d, 6), NB_OK);
+        ck_assert_double_eq(d[5], 7);
+        nb_rewind(m);
+    }
+    const nb_shape bad[] = {NB_SHAPE(3, 2), NB_SHAPE(6), NB_SHAPE(2, 4), NB_SHAPE(0)};
+    for (size_t i = 0; i <= 8; i++) {
+        prank p = {.trick = GIVE_ODD,
+                   .odd =
+                       i < 8 ? nb_leaf(NULL, nb_ones(t, bad[i % 4])) : nb_ones(u, NB_SHAPE(2, 3))};
+        nb_apply(i < 4 || i == 8 ? &by_tangent : &prank_op, 1, &v, &p, sizeof p);
+        nb_code code = nb_forward(1, &v, NULL);
+        ck_assert_msg(code == NB_ERR_CALLBACK, "case %zu: %d", i, code);
+        nb_clear(t);
+        nb_rewind(m);
+    }
+    prank p = {.trick = FAIL_REVERSE};
+    nb_apply(&by_tangent, 1, &v, &p, sizeof p);
+    ck_assert_int_eq(nb_forward(1, &v, NULL), NB_ERR_DOMAIN);
+    is(t, NB_ERR_DOMAIN, "prank: the tangent rule failed");
+    nb_tape_free(t);
+    nb_tape_free(u);
+}
+END_TEST
+
+START_TEST(forward_sweeps_take_no_memory)
+{
+    counting c = {0};
+    nb_tape *t = nb_tape_new(&(nb_options){.allocator = counting_allocator(&c)});
+    nb_var v = nb_leaf("v", nb_ones(t, NB_SHAPE(100))), y = play(nb_mul(v, 2), NOTHING);
+    double d[100];
+    size_t calls = 0;
+    for (int i = 0; i < 1000; i++) {
+        ck_assert_int_eq(nb_forward(1, &v, NULL), NB_OK);
+        calls = i == 1 ? c.calls : calls;
+    }
+    ck_assert_uint_eq(c.calls, calls);
+    ck_assert_int_eq(nb_read_tangent(y, d, 100), NB_OK);
+    ck_assert_double_eq(d[99], 2);
+    nb_tape_free(t);
+}
+END_TEST
+
 START_TEST(odd_records)
 {
     static const nb_op empty = {.name = "empty"},
@@ -322,6 +384,8 @@ int main(void)
     tcase_add_test(c, forward_pranks);
     tcase_add_test(c, reverse_pranks);
     tcase_add_test(c, shapes_of_answers);
+    tcase_add_test(c, shapes_of_tangents);
+    tcase_add_test(c, forward_sweeps_take_no_memory);
     tcase_add_test(c, odd_records);
     tcase_add_test(c, destructors);
     tcase_add_test(c, operands_used_twice);

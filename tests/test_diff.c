@@ -12,14 +12,16 @@
 
 enum { MOST = 64 };
 
-static double *doubles(size_t n) {
+static double *doubles(size_t n)
+{
     double *p = calloc(n, sizeof *p);
     ck_assert_ptr_nonnull(p);
     return p;
 }
 
 /* |a - b| <= tol (1 + the largest |b|), everywhere */
-static void same(size_t n, const double *a, const double *b, double tol) {
+static void same(size_t n, const double *a, const double *b, double tol)
+{
     double most = 1;
     for (size_t i = 0; i < n; i++)
         most = fmax(most, fabs(b[i]));
@@ -30,7 +32,8 @@ static void same(size_t n, const double *a, const double *b, double tol) {
 
 /* H of f by in, and that nb_hvp is H v, within tol. */
 static void hessian_and_products(nb_var f, size_t n_in, const nb_var *in, size_t n, double *H,
-                                 double tol) {
+                                 double tol)
+{
     const double *v[MOST];
     double *out[MOST], *flat = doubles(4 * n), *x = flat, *y = x + n, *z = y + n;
     nb_rng r = nb_rng_seed(n);
@@ -51,10 +54,11 @@ static void hessian_and_products(nb_var f, size_t n_in, const nb_var *in, size_t
     free(flat);
 }
 
-/* ---- Rosenbrock ---------------------------------------------------------------------------------- */
+/* ---- Rosenbrock ---------------------------------------------------------------------------- */
 
 /* The sum over i of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2. */
-static nb_var rosenbrock(size_t n, const nb_var *x) {
+static nb_var rosenbrock(size_t n, const nb_var *x)
+{
     nb_var f = nb_num(0);
     for (size_t i = 0; i + 1 < n; i++)
         f = nb_add(f, nb_add(nb_mul(100, nb_square(nb_sub(x[i + 1], nb_square(x[i])))),
@@ -62,13 +66,15 @@ static nb_var rosenbrock(size_t n, const nb_var *x) {
     return f;
 }
 
-static nb_var rosenbrock_of_tensor(nb_var x) {
+static nb_var rosenbrock_of_tensor(nb_var x)
+{
     nb_var a = nb_slice(x, 0, 0, -1, 1), b = nb_slice(x, 0, 1, NB_END, 1);
     return nb_add(nb_mul(100, nb_sum(nb_square(nb_sub(b, nb_square(a))))),
                   nb_sum(nb_square(nb_sub(1, a))));
 }
 
-static void rosenbrock_hessian(size_t n, const double *x, double *H) {
+static void rosenbrock_hessian(size_t n, const double *x, double *H)
+{
     memset(H, 0, n * n * sizeof *H);
     for (size_t i = 0; i + 1 < n; i++) {
         H[i * n + i] += 1200 * x[i] * x[i] - 400 * x[i + 1] + 2;
@@ -79,7 +85,8 @@ static void rosenbrock_hessian(size_t n, const double *x, double *H) {
 
 static const size_t sizes[] = {2, 3, 10, 64};
 
-START_TEST(rosenbrock_of_scalars) {
+START_TEST(rosenbrock_of_scalars)
+{
     size_t n = sizes[_i];
     nb_tape *t = nb_tape_new(NULL);
     nb_rng r = nb_rng_seed(n);
@@ -95,7 +102,8 @@ START_TEST(rosenbrock_of_scalars) {
 }
 END_TEST
 
-START_TEST(rosenbrock_of_a_tensor) {
+START_TEST(rosenbrock_of_a_tensor)
+{
     const size_t n = sizes[_i];
     nb_rng r = nb_rng_seed(n);
     double x[MOST], *H = doubles(3 * n * n), *single = H + n * n, *closed = single + n * n;
@@ -115,7 +123,8 @@ START_TEST(rosenbrock_of_a_tensor) {
 END_TEST
 
 /* A thousand inputs: every row of the Hessian, and products, are tridiagonal. */
-START_TEST(rosenbrock_of_a_thousand) {
+START_TEST(rosenbrock_of_a_thousand)
+{
     enum { N = 1000 };
     nb_tape *t = nb_tape_new(NULL);
     double *x = doubles(4 * N), *v = x + N, *got = v + N, *want = got + N;
@@ -145,9 +154,10 @@ START_TEST(rosenbrock_of_a_thousand) {
 }
 END_TEST
 
-/* ---- log-sum-exp: diag p - p p', with p the softmax ------------------------------------------------ */
+/* ---- log-sum-exp: diag p - p p', with p the softmax ---------------------------------------- */
 
-static void log_sum_exp_hessian(size_t n, const double *x, double *H) {
+static void log_sum_exp_hessian(size_t n, const double *x, double *H)
+{
     double most = x[0], total = 0;
     for (size_t i = 0; i < n; i++)
         most = fmax(most, x[i]);
@@ -160,7 +170,8 @@ static void log_sum_exp_hessian(size_t n, const double *x, double *H) {
         }
 }
 
-START_TEST(log_sum_exp) {
+START_TEST(log_sum_exp)
+{
     enum { N = 9 };
     nb_tape *t = nb_tape_new(NULL);
     double x[N] = {1, -2, 0.5, 3, 0, -30, 2.5, 700, 699}, H[N * N], closed[N * N];
@@ -176,7 +187,7 @@ START_TEST(log_sum_exp) {
 }
 END_TEST
 
-/* ---- models without a closed form: differences of the gradient ------------------------------------- */
+/* ---- models without a closed form: differences of the gradient ----------------------------- */
 
 typedef struct model {
     size_t n_in, n; /* inputs, and their elements */
@@ -186,7 +197,8 @@ typedef struct model {
 /* Points in the plane, fixed. */
 enum { POINTS = 12, COMPONENTS = 3, HIDDEN = 4 };
 
-static nb_var points(nb_tape *t) {
+static nb_var points(nb_tape *t)
+{
     double x[POINTS * 2];
     for (int i = 0; i < POINTS; i++) {
         x[2 * i] = cos(1.3 * i) + 0.1 * i;
@@ -195,24 +207,26 @@ static nb_var points(nb_tape *t) {
     return nb_constant_tensor(t, NB_SHAPE(POINTS, 2), x);
 }
 
-/* Negative log likelihood of a Gaussian mixture: logits [K] and means [K 2], and a scalar each for the
- * components' log deviations. */
-static nb_var mixture(nb_tape *t, const double *p, nb_var *in) {
+/* Negative log likelihood of a Gaussian mixture: logits [K] and means [K 2], and a scalar each for
+ * the components' log deviations. */
+static nb_var mixture(nb_tape *t, const double *p, nb_var *in)
+{
     enum { K = COMPONENTS };
     in[0] = nb_tensor(t, "logits", NB_SHAPE(K), p);
     in[1] = nb_tensor(t, "means", NB_SHAPE(K, 2), p + K);
     for (int k = 0; k < K; k++)
         in[2 + k] = nb_input(t, NULL, p[3 * K + k]);
-    nb_var scale = nb_stack(K, in + 2, 0);                                      /* [K] */
+    nb_var scale = nb_stack(K, in + 2, 0); /* [K] */
     nb_var x = nb_reshape(points(t), NB_SHAPE(POINTS, 1, 2));
-    nb_var d = nb_sum_over(nb_square(nb_sub(x, in[1])), NB_AXES(-1), false);    /* [points K] */
+    nb_var d = nb_sum_over(nb_square(nb_sub(x, in[1])), NB_AXES(-1), false); /* [points K] */
     nb_var e = nb_sub(nb_mul(-0.5, nb_mul(d, nb_exp(nb_mul(-2, scale)))), nb_mul(2, scale));
     nb_var l = nb_logsumexp_over(nb_add(nb_log_softmax(in[0], 0), e), NB_AXES(-1), false);
     return nb_neg(nb_sum(l));
 }
 
 /* Mean squared error of a two-layer net, with a scalar that scales its output. */
-static nb_var network(nb_tape *t, const double *p, nb_var *in) {
+static nb_var network(nb_tape *t, const double *p, nb_var *in)
+{
     enum { H = HIDDEN };
     in[0] = nb_tensor(t, "w1", NB_SHAPE(2, H), p);
     in[1] = nb_tensor(t, "b1", NB_SHAPE(H), p + 2 * H);
@@ -227,7 +241,8 @@ static nb_var network(nb_tape *t, const double *p, nb_var *in) {
 static const model models[] = {{2 + COMPONENTS, 4 * COMPONENTS, mixture},
                                {4, 4 * HIDDEN + 1, network}};
 
-static void gradient_at(const model *m, const double *p, double *g) {
+static void gradient_at(const model *m, const double *p, double *g)
+{
     nb_tape *t = nb_tape_new(NULL);
     nb_var in[MOST], f = m->build(t, p, in);
     ck_assert_int_eq(nb_backward(f), NB_OK);
@@ -236,7 +251,8 @@ static void gradient_at(const model *m, const double *p, double *g) {
     nb_tape_free(t);
 }
 
-START_TEST(against_differences) {
+START_TEST(against_differences)
+{
     const model *m = &models[_i];
     const size_t n = m->n;
     const double h = 1e-5;
@@ -268,13 +284,19 @@ START_TEST(against_differences) {
 }
 END_TEST
 
-/* ---- Jacobians ------------------------------------------------------------------------------------- */
+/* ---- Jacobians ----------------------------------------------------------------------------- */
 
-enum { OUTPUTS = 8, INPUTS = 7, ROWS = 3 + 2 + 4 + 1 + 1 + 1 + 1 + 1, COLUMNS = 6 + 1 + 3 + 1 + 1 + 1 + 2 };
+enum {
+    OUTPUTS = 8,
+    INPUTS = 7,
+    ROWS = 3 + 2 + 4 + 1 + 1 + 1 + 1 + 1,
+    COLUMNS = 6 + 1 + 3 + 1 + 1 + 1 + 2
+};
 
 /* Scalars and tensors, constants, an input that is an output, an interior node that is an input, an
  * input named twice, one that nothing depends on. */
-static void mixed(nb_tape *t, nb_var *out, nb_var *in) {
+static void mixed(nb_tape *t, nb_var *out, nb_var *in)
+{
     static const double w[] = {1, -2, 0.5, 3, 0.25, -1}, b[] = {0.5, 1, -0.75};
     nb_var a = nb_tensor(t, "a", NB_SHAPE(2, 3), w), s = nb_input(t, "s", 0.3);
     nb_var v = nb_tensor(t, "v", NB_SHAPE(3), b), u = nb_sin(s);
@@ -294,7 +316,8 @@ static void mixed(nb_tape *t, nb_var *out, nb_var *in) {
 
 static double entry(const double *J, int row, int column) { return J[row * COLUMNS + column]; }
 
-START_TEST(forward_and_reverse) {
+START_TEST(forward_and_reverse)
+{
     double J[3][ROWS * COLUMNS];
     nb_tape *t = nb_tape_new(&(nb_options){.dtype = _i ? NB_F32 : NB_F64});
     const double tol = _i ? 1e-6 : 1e-15, c = cos(0.3), s = sin(0.3);
@@ -302,8 +325,8 @@ START_TEST(forward_and_reverse) {
     mixed(t, out, in);
     for (int mode = 0; mode < 3; mode++) {
         memset(J[mode], 0xff, sizeof J[mode]);
-        ck_assert_int_eq(
-            nb_jacobian(OUTPUTS, out, INPUTS, in, (nb_jacobian_mode)mode, J[mode]), NB_OK);
+        ck_assert_int_eq(nb_jacobian(OUTPUTS, out, INPUTS, in, (nb_jacobian_mode)mode, J[mode]),
+                         NB_OK);
     }
     same(ROWS * COLUMNS, J[NB_JACOBIAN_FORWARD], J[NB_JACOBIAN_REVERSE], tol);
     same(ROWS * COLUMNS, J[NB_JACOBIAN_AUTO], J[NB_JACOBIAN_REVERSE], tol);
@@ -325,7 +348,8 @@ START_TEST(forward_and_reverse) {
 END_TEST
 
 /* A polar map: the determinant is r. One input by many outputs, and the other way. */
-START_TEST(shapes) {
+START_TEST(shapes)
+{
     nb_tape *t = nb_tape_new(NULL);
     double J[4], wide[5], tall[5];
     static const double x[] = {1, 2, 3, 4, 5};
@@ -349,10 +373,11 @@ START_TEST(shapes) {
 }
 END_TEST
 
-/* ---- the tape afterwards --------------------------------------------------------------------------- */
+/* ---- the tape afterwards ------------------------------------------------------------------- */
 
 /* All three; returns the first error. */
-static nb_code all_three(nb_var f, size_t n, nb_var *in, double *H, double *J, double *hv) {
+static nb_code all_three(nb_var f, size_t n, nb_var *in, double *H, double *J, double *hv)
+{
     double *out[] = {hv, hv + 3, hv + 4};
     const double ones[3] = {1, 1, 1}, *v[] = {ones, ones, ones};
     nb_code code = nb_hessian(f, n, in, H);
@@ -361,14 +386,16 @@ static nb_code all_three(nb_var f, size_t n, nb_var *in, double *H, double *J, d
     return code ? code : nb_jacobian(1, &f, n, in, NB_JACOBIAN_REVERSE, J);
 }
 
-static nb_var cubic(nb_tape *t, nb_var *in) {
+static nb_var cubic(nb_tape *t, nb_var *in)
+{
     static const double x[] = {1, -2, 3};
     in[0] = nb_tensor(t, "x", NB_SHAPE(3), x);
     in[1] = nb_input(t, "a", 2);
     return nb_mul(in[1], nb_sum(nb_powi(in[0], 3)));
 }
 
-START_TEST(the_tape_is_as_it_was) {
+START_TEST(the_tape_is_as_it_was)
+{
     nb_tape *t = nb_tape_new(NULL);
     nb_var in[2], f = cubic(t, in), before = nb_tanh(in[1]);
     double H[16], J[4], hv[4], again[16];
@@ -399,13 +426,14 @@ START_TEST(the_tape_is_as_it_was) {
 END_TEST
 
 /* With the k-th request for memory refused, an error or the result; and the tape goes on. */
-START_TEST(without_memory) {
+START_TEST(without_memory)
+{
     double H[16], J[4], hv[4], want[16];
     bool through = false;
     for (size_t k = 0; k < 200 && !through; k++) {
         counting c = {0};
-        nb_tape *t = nb_tape_new(&(nb_options){
-            .allocator = counting_allocator(&c), .nodes = 16, .bytes = 64});
+        nb_tape *t = nb_tape_new(
+            &(nb_options){.allocator = counting_allocator(&c), .nodes = 16, .bytes = 64});
         nb_var in[2], f = cubic(t, in);
         size_t count = nb_count(t);
         if (k)
@@ -427,9 +455,10 @@ START_TEST(without_memory) {
 }
 END_TEST
 
-/* ---- what is refused -------------------------------------------------------------------------------- */
+/* ---- what is refused ----------------------------------------------------------------------- */
 
-static nb_code triple(nb_var f, nb_var x, int which) {
+static nb_code triple(nb_var f, nb_var x, int which)
+{
     double H[9], out[3], one[3] = {1, 1, 1}, *to = out;
     const double *v = one;
     switch (which) {
@@ -440,14 +469,16 @@ static nb_code triple(nb_var f, nb_var x, int which) {
     }
 }
 
-static void refused(nb_tape *t, nb_code code, nb_code want) {
+static void refused(nb_tape *t, nb_code code, nb_code want)
+{
     ck_assert_str_eq(nb_code_name(code), nb_code_name(want));
     ck_assert_int_eq(nb_status(t), want);
     ck_assert_str_ne(nb_message(t), "");
     nb_clear(t);
 }
 
-START_TEST(refusals) {
+START_TEST(refusals)
+{
     nb_tape *t = nb_tape_new(NULL), *other = nb_tape_new(NULL);
     double x0[] = {1, 2, 3};
     nb_var x = nb_tensor(t, "x", NB_SHAPE(3), x0), f = nb_sum(nb_square(x));
@@ -474,7 +505,8 @@ START_TEST(refusals) {
 }
 END_TEST
 
-START_TEST(null_and_none) {
+START_TEST(null_and_none)
+{
     nb_tape *t = nb_tape_new(NULL);
     nb_var x = nb_input(t, "x", 1), f = nb_square(x);
     double one = 1, *to = &one, *null = NULL;
@@ -500,7 +532,8 @@ START_TEST(null_and_none) {
 END_TEST
 
 /* 2^31 by 2^31 doubles: refused before anything is touched. */
-START_TEST(overflow) {
+START_TEST(overflow)
+{
     nb_tape *t = nb_tape_new(NULL);
     double one = 1;
     nb_var x = nb_borrow(t, "x", NB_SHAPE((int64_t)1 << 31), &one, NULL), f = nb_input(t, "f", 1);
@@ -510,7 +543,8 @@ START_TEST(overflow) {
 }
 END_TEST
 
-static nb_code array_forward(const nb_call *c) {
+static nb_code array_forward(const nb_call *c)
+{
     const double *x = c->in[0].data;
     double *y = c->out->data;
     for (int64_t i = 0; i < c->out->size; i++)
@@ -519,7 +553,8 @@ static nb_code array_forward(const nb_call *c) {
 }
 
 static nb_code array_reverse(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                             const bool *add) {
+                             const bool *add)
+{
     const double *x = c->in[0].data, *d = g->data;
     double *to = gin[0]->data;
     for (int64_t i = 0; i < c->out->size; i++)
@@ -527,11 +562,14 @@ static nb_code array_reverse(const nb_call *c, const nb_array *g, nb_array *cons
     return NB_OK;
 }
 
-/* An op with a rule over arrays alone has first derivatives, both ways, and is named by the second. */
-START_TEST(first_derivatives_only) {
-    static const nb_op op = {
-        .name = "firstonly", .forward = array_forward, .reverse_arrays = array_reverse,
-        .overwrites = true};
+/* An op with a rule over arrays alone has first derivatives, both ways, and is named by the second.
+ */
+START_TEST(first_derivatives_only)
+{
+    static const nb_op op = {.name = "firstonly",
+                             .forward = array_forward,
+                             .reverse_arrays = array_reverse,
+                             .overwrites = true};
     nb_tape *t = nb_tape_new(NULL);
     static const double x0[] = {1, 2, 3};
     double J[2][9], H[9];
@@ -550,7 +588,8 @@ START_TEST(first_derivatives_only) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     TCase *c = tcase_create("diff");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, rosenbrock_of_scalars, 0, COUNT(sizes));

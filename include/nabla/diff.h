@@ -1,8 +1,8 @@
 /*
  * nabla/diff.h: derivatives as graph.
  *
- * The backward sweep computes numbers. nb_diff instead records the gradient as ordinary nodes, which
- * can be used in further operations, swept, and differentiated again:
+ * The backward sweep computes numbers. nb_diff instead records the gradient as ordinary nodes,
+ * which can be used in further operations, swept, and differentiated again:
  *
  *     nb_var dy = nb_derivative(y, x);       y'
  *     nb_var ddy = nb_derivative(dy, x);     y''
@@ -19,15 +19,15 @@ extern "C" {
 
 /* Records the gradient of sum over k of <seed[k], out[k]> by each in[k], in the shape of in[k];
  * zeros, a constant, where no path leads. seed, or an entry of it that is NB_NONE, may be left out:
- * ones, which an output of several elements accepts too (its elements are then summed). Any node may
- * be an in[k], an interior one as well. On an error every grad[k] is inert. */
+ * ones, which an output of several elements accepts too (its elements are then summed). Any node
+ * may be an in[k], an interior one as well. On an error every grad[k] is inert. */
 NB_API nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in,
                        const nb_var *in, nb_var *grad);
 
 /* The gradient of y, summed if it is a tensor, by x. */
 NB_API nb_var nb_derivative(nb_var y, nb_var x);
 
-/* ---- dense derivatives, as numbers ------------------------------------------------------------- */
+/* ---- dense derivatives, as numbers --------------------------------------------------------- */
 
 /* These sweep, so they replace the gradients (the forward mode: the tangents) of the sweep before,
  * and what nb_grad reads afterwards, or finds in borrowed memory, is left over from their last
@@ -37,7 +37,7 @@ NB_API nb_var nb_derivative(nb_var y, nb_var x);
  * has derivatives of zero. On an error the result holds nothing of use. */
 
 typedef enum nb_jacobian_mode {
-    NB_JACOBIAN_AUTO,    /* forward if the inputs have fewer elements than the outputs */
+    NB_JACOBIAN_AUTO,    /* forward if the outputs have over twice the inputs' elements */
     NB_JACOBIAN_FORWARD, /* a forward sweep for each element of the inputs */
     NB_JACOBIAN_REVERSE  /* a reverse sweep for each element of the outputs */
 } nb_jacobian_mode;
@@ -47,12 +47,12 @@ typedef enum nb_jacobian_mode {
 NB_API nb_code nb_jacobian(size_t n_out, const nb_var *out, size_t n_in, const nb_var *in,
                            nb_jacobian_mode mode, double *rows_by_columns);
 
-/* The second derivatives of f, a scalar or a tensor of one element, by the c elements of the inputs:
- * out is c by c, exactly symmetric. The inputs must not depend on one another. */
+/* The second derivatives of f, a scalar or a tensor of one element, by the c elements of the
+ * inputs: out is c by c, exactly symmetric. The inputs must not depend on one another. */
 NB_API nb_code nb_hessian(nb_var f, size_t n_in, const nb_var *in, double *out);
 
-/* The same matrix times the vector v, without the matrix: v[k] and out[k] have the elements of in[k],
- * and may be the same memory. The cost is a small multiple of that of the gradient. For many
+/* The same matrix times the vector v, without the matrix: v[k] and out[k] have the elements of
+ * in[k], and may be the same memory. The cost is a small multiple of that of the gradient. For many
  * products at one point, record the gradient once with nb_diff and sweep it with the seeds v. */
 NB_API nb_code nb_hvp(nb_var f, size_t n_in, const nb_var *in, const double *const *v,
                       double *const *out);

@@ -148,7 +148,7 @@ typedef struct nb_sweep {
     const nb_var *out;
     const double *const *seed; /* per output: one number per element; NULL (the list or an entry): 1,
                                 * which a tensor of several elements does not accept */
-    size_t n_want;             /* if not 0: compute gradients of these vars only */
+    size_t n_want;             /* if not 0: compute gradients of these vars only, and keep them */
     const nb_var *want;
     bool accumulate;           /* add to the inputs' gradients of the sweeps before */
 } nb_sweep;
@@ -157,7 +157,8 @@ NB_API nb_code nb_backward_with(const nb_sweep *s);
 
 NB_API double nb_grad(nb_var x); /* of a scalar or a tensor of one element; 0 if there is no path */
 NB_API const void *nb_grad_data(nb_var x); /* a tensor's gradient, or NULL if there is none */
-NB_API nb_code nb_read_grad(nb_var x, double *out, int64_t n); /* zeros if there is none */
+/* Zeros if there is none; an error if an interior tensor's was not kept (nb_retain_grad). */
+NB_API nb_code nb_read_grad(nb_var x, double *out, int64_t n);
 /* Whether the last sweep found a path from its outputs to x. Tells "no path" from "zero". */
 NB_API bool nb_has_grad(nb_var x);
 /* Keeps the gradient of an interior tensor after the sweep (inputs and scalars always keep theirs).

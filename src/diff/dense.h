@@ -12,7 +12,7 @@ nb_code nbi_nodes(nb_tape **home, const char *what, size_t n, const nb_var *x);
 /* The number of elements of all x together, in *total. */
 nb_code nbi_elements(nb_tape *t, const char *what, size_t n, const nb_var *x, size_t *total);
 /* NB_ERR_OVERFLOW if a matrix of doubles of this size cannot be addressed. */
-nb_code nbi_fits(nb_tape *t, const char *what, size_t rows, size_t columns);
+nb_code nbi_matrix_fits(nb_tape *t, const char *what, size_t rows, size_t columns);
 /* n zeros, until the scratch is given back; NULL after an error. */
 double *nbi_zeros(nb_tape *t, const char *what, size_t n);
 /* The gradient of <seed, out> by in[0..n_in), one after the other, into row. */

@@ -85,7 +85,7 @@ nb_code nb_hessian(nb_var f, size_t n_in, const nb_var *in, double *out)
     gradient d = {.t = f.tape, .n_in = n_in, .in = in};
     nb_code code = check(&d, "hessian", f);
     if (code == NB_OK)
-        code = nbi_fits(d.t, "hessian", d.elements, d.elements);
+        code = nbi_matrix_fits(d.t, "hessian", d.elements, d.elements);
     if (code != NB_OK)
         return code;
     code = open_gradient(&d, "hessian", f);

@@ -39,7 +39,7 @@ nb_code nbi_elements(nb_tape *t, const char *what, size_t n, const nb_var *x, si
     return NB_OK;
 }
 
-nb_code nbi_fits(nb_tape *t, const char *what, size_t rows, size_t columns)
+nb_code nbi_matrix_fits(nb_tape *t, const char *what, size_t rows, size_t columns)
 {
     if (columns && rows > SIZE_MAX / sizeof(double) / columns)
         return nbi_fail(t, NB_ERR_OVERFLOW, "%s: a matrix of %zu rows and %zu columns is too large",
@@ -140,8 +140,7 @@ static nb_code by_forward(jacobian *j)
 nb_code nb_jacobian(size_t n_out, const nb_var *out, size_t n_in, const nb_var *in,
                     nb_jacobian_mode mode, double *rows_by_columns)
 {
-    if (!n_out || !out || !n_in || !in || !rows_by_columns ||
-        (unsigned)mode > NB_JACOBIAN_REVERSE)
+    if (!n_out || !out || !n_in || !in || !rows_by_columns || (unsigned)mode > NB_JACOBIAN_REVERSE)
         return NB_ERR_ARGUMENT;
     jacobian j = {out[0].tape, n_out, n_in, out, in, 0, 0, rows_by_columns};
     nb_code code = nbi_nodes(&j.t, "jacobian", n_in, in);
@@ -152,13 +151,14 @@ nb_code nb_jacobian(size_t n_out, const nb_var *out, size_t n_in, const nb_var *
     if (code == NB_OK)
         code = nbi_elements(j.t, "jacobian", n_in, in, &j.columns);
     if (code == NB_OK)
-        code = nbi_fits(j.t, "jacobian", j.rows, j.columns);
+        code = nbi_matrix_fits(j.t, "jacobian", j.rows, j.columns);
     if (code != NB_OK)
         return code;
     if (nbi_busy(j.t, "jacobian"))
         return j.t->code;
     const nbi_spot scratch = j.t->scratch.at;
-    bool forward = mode == NB_JACOBIAN_AUTO ? j.columns < j.rows : mode == NB_JACOBIAN_FORWARD;
+    bool tall = j.columns < j.rows / 2; /* a forward sweep costs one to three reverse ones */
+    bool forward = mode == NB_JACOBIAN_AUTO ? tall : mode == NB_JACOBIAN_FORWARD;
     code = forward ? by_forward(&j) : by_reverse(&j);
     nbi_give_back(&j.t->scratch, scratch);
     return code;

@@ -135,83 +135,6 @@ static nb_code reverse_rule(const nb_call *c, const nb_array *g, nb_array *const
     return NB_OK;
 }
 
-/* ---- the table as graph code --------------------------------------------------------------------------- */
-
-#include "table/operations.h"
-#define NBI_OP1(name, a)       (nb_##name)(a)
-#define NBI_OP2(name, a, b)    (nb_##name)(a, b)
-#define NBI_OP3(name, a, b, c) (nb_##name)(a, b, c)
-#define K(c)                   nb_num(c)
-#define LET(name, expression)  const nb_var name = expression;
-#define RETURN(expression)     return expression;
-#define SELECT(c, a, b)        (nb_where)(c, a, b)
-#define GRAPH(name, letter, slope)                                                                 \
-    static nb_var graph_##letter##_##name(const nb_var *operands, nb_var r)                        \
-    {                                                                                              \
-        OPERANDS                                                                                   \
-        slope                                                                                      \
-    }
-#define UNARY(name, w, k, a, b, text, value, dx) GRAPH(name, x, dx)
-#define OPERANDS                                                                                   \
-    const nb_var x = operands[0];                                                                  \
-    (void)x, (void)r;
-#define BINARY(name, ...)
-#define TERNARY(name, ...)
-#define TEST(name, ...)
-#include "table/table.def"
-#undef UNARY
-#undef BINARY
-#undef OPERANDS
-#define UNARY(name, ...)
-#define BINARY(name, w, kind, a, b, c, d, text, value, dx, dy)                                     \
-    GRAPH(name, x, dx)                                                                             \
-    GRAPH(name, y, dy)
-#define OPERANDS                                                                                   \
-    const nb_var x = operands[0], y = operands[1];                                                 \
-    (void)x, (void)y, (void)r;
-#include "table/table.def"
-#undef BINARY
-#undef TERNARY
-#undef OPERANDS
-#define BINARY(name, ...)
-#define TERNARY(name, w, kind, a, b, c, d, e, f, text, value, dx, dy, dz)                          \
-    GRAPH(name, x, dx)                                                                             \
-    GRAPH(name, y, dy)                                                                             \
-    GRAPH(name, z, dz)
-#define OPERANDS                                                                                   \
-    const nb_var x = operands[0], y = operands[1], z = operands[2];                                \
-    (void)x, (void)y, (void)z, (void)r;
-#include "table/table.def"
-#undef UNARY
-#undef BINARY
-#undef TERNARY
-#undef OPERANDS
-#include "table/operations.h"
-
-typedef nb_var (*graph_fn)(const nb_var *x, nb_var r);
-
-#define UNARY(name, ...)   [NBI_ROW_##name] = {graph_x_##name},
-#define BINARY(name, ...)  [NBI_ROW_##name] = {graph_x_##name, graph_y_##name},
-#define TERNARY(name, ...) [NBI_ROW_##name] = {graph_x_##name, graph_y_##name, graph_z_##name},
-static const graph_fn graphs[NBI_ROWS][3] = {
-#include "table/table.def"
-};
-#undef UNARY
-#undef BINARY
-#undef TERNARY
-#undef TEST
-
-nb_var nbi_row_product(enum nbi_row row, size_t k, const nb_var *x, nb_var r, nb_var g)
-{
-    if (!graphs[row][k])
-        return NB_NONE;
-    nb_var slope = graphs[row][k](x, r);
-    if (slope.tape || nbi_is_inert(slope))
-        return nb_chain(g, slope);
-    double s = nbi_number(slope);
-    return s == 1 ? g : s == -1 ? nb_neg(g) : nb_mul(g, slope);
-}
-
 static nb_code graph_rule(const nb_rule *r)
 {
     for (size_t k = 0; k < r->n_in; k++)
@@ -248,25 +171,13 @@ static const nb_shape shapes[][3] = {
     {{-1, {0}}, {-1, {0}}, {-1, {0}}},
 };
 
-static const double ranges[NBI_ROWS][6] = {
-#define UNARY(name, w, k, a, b, ...)               [NBI_ROW_##name] = {a, b},
-#define BINARY(name, w, k, a, b, c, d, ...)        [NBI_ROW_##name] = {a, b, c, d},
-#define TERNARY(name, w, k, a, b, c, d, e, f, ...) [NBI_ROW_##name] = {a, b, c, d, e, f},
-#define TEST(name, ...)                            [NBI_ROW_##name] = {-1, 1, -1, 1},
-#include "table/table.def"
-#undef UNARY
-#undef BINARY
-#undef TERNARY
-#undef TEST
-};
-
 static nb_var sample_row(enum nbi_row row, nb_sampler *s, int k)
 {
     nb_var x[3];
     if ((size_t)k >= sizeof shapes / sizeof *shapes)
         return NB_NONE;
     for (int j = 0; j < nbi_rows[row].arity; j++) {
-        const double low = ranges[row][2 * j], high = ranges[row][2 * j + 1];
+        const double low = nbi_rows[row].range[2 * j], high = nbi_rows[row].range[2 * j + 1];
         x[j] = shapes[k][j].rank < 0 ? nb_sample_scalar(s, low, high)
                                      : nb_sample(s, shapes[k][j], low, high);
     }

@@ -101,15 +101,13 @@ void nbi_adjoints_clear(nb_tape *t, bool leaves_too)
     t->n_outputs = 0;
 }
 
-void nbi_adjoints_truncate(nb_tape *t, uint32_t length)
+void nbi_adjoints_release(nb_tape *t, uint32_t length, uint32_t end)
 {
-    for (uint32_t i = length; i < t->dirty && t->accumulating; i++) {
+    for (uint32_t i = length; i < end; i++) {
         nbi_record *r = t->hot.ops[i] == NBI_RECORD ? nbi_record_at(t, i) : NULL;
         if (r && r->grad && !r->borrowed)
             release(t, r);
     }
-    if (t->dirty > length)
-        t->dirty = length;
 }
 
 static double sum(const nb_array *a)

@@ -144,7 +144,7 @@ static nb_code run(nb_tape *t, const nb_sweep *s)
     for (size_t k = 0; k < s->n_out; k++)
         from = s->out[k].index > from ? s->out[k].index : from;
     nbi_adjoints_clear(t, !s->accumulate);
-    nbi_give_back(&t->marks, (nbi_spot){NULL, 0});
+    nbi_give_back_all(&t->marks);
     t->accumulating = s->accumulate;
     t->reached = t->wanted = NULL;
     t->dirty = t->dirty > from + 1 ? t->dirty : from + 1;
@@ -221,14 +221,14 @@ double nb_grad(nb_var x)
     if (!t)
         return nbi_is_inert(x) ? (double)NAN : 0;
     if (!nbi_check("grad", x))
-        return NAN;
+        return (double)NAN;
     if (!nbi_is_tensor(t, x.index))
         return x.index < t->dirty ? t->hot.cells[x.index].adjoint : 0;
     const nbi_record *r = nbi_record_at(t, x.index);
     if (r->size != 1) {
         nbi_fail(t, NB_ERR_SHAPE, "grad: node %u has %lld elements; read them with nb_read_grad",
                  x.index, (long long)r->size);
-        return NAN;
+        return (double)NAN;
     }
     double g;
     return nb_read_grad(x, &g, 1) == NB_OK ? g : (double)NAN;

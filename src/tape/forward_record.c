@@ -98,7 +98,7 @@ static bool by_tangent_rule(push *p)
     nb_rule rule = rule_of(p);
     p->d[0] = NB_NONE;
     nb_code code = p->r->op->tangent(&rule);
-    if (code != NB_OK || (nbi_is_inert(p->d[0]) && p->d[0].tape)) {
+    if (code != NB_OK || !nbi_fits(p->t, p->d[0], p->i)) {
         nbi_fail(p->t, code ? code : NB_ERR_CALLBACK, "%s: the tangent rule failed", p->r->op->name);
         return false;
     }
@@ -135,7 +135,11 @@ static bool seed_results(push *p, nb_var u, uint32_t *top)
     for (size_t k = 0; k < p->r->n_in; k++) {
         const nb_var d = p->d[k];
         float rounded;
-        if (!p->has[k] || !d.tape || !nbi_alive(t, d) || d.index < u.index || nbi_still(t, d.index))
+        if (!p->has[k] || !d.tape)
+            continue;
+        if (!nbi_fits(t, d, p->r->in[k]))
+            return fails(p, NB_ERR_CALLBACK);
+        if (d.index < u.index || nbi_still(t, d.index))
             continue;
         nb_array a = nbi_array_of(t, p->tangent[k].index, &rounded);
         if (!nbi_accumulate(t, d.index, &a))
@@ -177,14 +181,13 @@ static bool by_reverse_rule(push *p)
     if (code != NB_OK)
         return fails(p, code);
     uint8_t *only = seed_results(p, u, &top) ? only_on(p, u.index, top) : NULL;
-    if (!only || !nbi_sweep(t, top, only))
-        return false;
-    if (p->r->rank < 0)
-        return keep_tangent(p, nb_num(t->hot.cells[u.index].adjoint));
-    nbi_record *leaf = nbi_record_at(t, u.index);
-    if (leaf->grad)
-        memcpy(leaf->data, leaf->grad, (size_t)leaf->size * nbi_element(t->dtype));
-    return keep_tangent(p, u);
+    bool done = only && nbi_sweep(t, top, only);
+    if (done && p->r->rank >= 0 && nbi_record_at(t, u.index)->grad)
+        memcpy(nbi_record_at(t, u.index)->data, nbi_record_at(t, u.index)->grad,
+               (size_t)p->r->size * nbi_element(t->dtype));
+    nbi_adjoints_release(t, u.index, t->hot.length);
+    return done &&
+           keep_tangent(p, p->r->rank < 0 ? nb_num(t->hot.cells[u.index].adjoint) : u);
 }
 
 /* ---- by a rule over arrays, row by row ----------------------------------------------------------- */

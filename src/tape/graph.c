@@ -10,10 +10,12 @@
 #include "table/arithmetic.h"
 
 const nbi_row_info nbi_rows[NBI_ROWS] = {
-#define UNARY(name, weight, kind, a, b, text, ...)                     {#name, text, 1, NBI_OP_##name},
-#define BINARY(name, weight, kind, a, b, c, d, text, ...)              {#name, text, 2, NBI_OP_##name},
-#define TERNARY(name, weight, kind, a, b, c, d, e, f, text, ...)       {#name, text, 3, NBI_OP_##name},
-#define TEST(name, text, ...)                                          {#name, text, 2, 0},
+#define UNARY(name, weight, kind, a, b, text, ...) {#name, text, 1, NBI_OP_##name, {a, b}},
+#define BINARY(name, weight, kind, a, b, c, d, text, ...)                                          \
+    {#name, text, 2, NBI_OP_##name, {a, b, c, d}},
+#define TERNARY(name, weight, kind, a, b, c, d, e, f, text, ...)                                   \
+    {#name, text, 3, NBI_OP_##name, {a, b, c, d, e, f}},
+#define TEST(name, text, ...) {#name, text, 2, 0, {-1, 1, -1, 1}},
 #include "table/table.def"
 #undef UNARY
 #undef BINARY
@@ -154,7 +156,7 @@ nb_var nb_input_of(nb_var x, size_t k)
 double nb_partial(nb_var x, size_t k)
 {
     if (!nbi_check("partial", x) || k >= nbi_operands(x.tape, x.index))
-        return NAN;
+        return (double)NAN;
     const nb_tape *t = x.tape;
     const uint32_t i = x.index;
     const double r = t->hot.cells[i].value;
@@ -180,6 +182,6 @@ double nb_partial(nb_var x, size_t k)
 #undef BINARY
 #undef TERNARY
 #undef TEST
-    default: return NAN;
+    default: return (double)NAN;
     }
 }

@@ -93,7 +93,7 @@ nbi_record *nbi_leaf(nb_tape *t, nb_shape shape, void *data, bool still, nb_var 
         memcpy(r + 1, shape.dims, dims);
     nbi_args args;
     memcpy(&args, &r, sizeof args);
-    *out = nbi_push(t, NBI_RECORD, args.a, args.b, NAN);
+    *out = nbi_push(t, NBI_RECORD, args.a, args.b, (double)NAN);
     out->epoch |= NBI_TENSOR | (still ? NBI_QUIET : 0);
     return r;
 }

@@ -56,7 +56,7 @@ static double piece(const node *f, size_t j)
 /* The greatest of n numbers (the least for sign -1); NaN if one is NaN. */
 static double extreme(const node *f, size_t n, double (*number)(const node *, size_t), double sign)
 {
-    double m = -INFINITY;
+    double m = -(double)INFINITY;
     for (size_t k = 0; k < n; k++) {
         double v = sign * number(f, k);
         if (v > m || v != v)
@@ -208,7 +208,7 @@ double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k)
 {
     uint8_t op = t->hot.ops[i];
     if (op < NBI_SUM || op > NBI_MAXOUT)
-        return NAN;
+        return (double)NAN;
     node f = open(t, i);
     return slope(&f, k);
 }

@@ -9,9 +9,9 @@ double nb_value(nb_var x)
 {
     if (!x.tape)
         return nbi_is_inert(x) ? (double)NAN : nbi_number(x);
-    double value = NAN;
+    double value = (double)NAN;
     if (nb_read(x, &value, 1) != NB_OK)
-        return NAN;
+        return (double)NAN;
     return value;
 }
 
@@ -72,7 +72,7 @@ nb_code nb_read_tangent(nb_var x, double *out, int64_t n)
 
 double nb_tangent(nb_var y)
 {
-    double d = NAN;
+    double d = (double)NAN;
     return y.tape && nb_read_tangent(y, &d, 1) != NB_OK ? (double)NAN : y.tape ? d : 0;
 }
 

@@ -136,10 +136,13 @@ static nb_var adjoint_var(visit *v)
     return g;
 }
 
-/* An adjoint that a rule gives must stretch to its operand's shape, or be a stretched one. */
-static bool fits(nb_var d, nb_var operand)
+bool nbi_fits(nb_tape *t, nb_var d, uint32_t i)
 {
-    const nb_shape from = nb_shape_of(d), to = nb_shape_of(operand);
+    if (!d.tape)
+        return true;
+    if (d.tape != t || !nbi_alive(t, d))
+        return false;
+    const nb_shape from = nb_shape_of(d), to = nb_shape_of(nbi_var(t, i));
     nb_shape both = from;
     return to.rank < 0 || nb_shape_equal(from, to) ||
            (nbi_broadcast(&both, to.rank, to.dims) &&
@@ -158,7 +161,7 @@ static bool add_results(visit *v)
         float rounded;
         double number = d.tape ? 0 : nbi_number(d);
         nb_array a = {&number, NULL, 1, -1, NB_F64};
-        if (d.tape && (d.tape != t || !nbi_alive(t, d) || !fits(d, v->vars[k]))) {
+        if (!nbi_fits(t, d, v->r->in[k])) {
             nbi_fail(t, NB_ERR_CALLBACK,
                      "%s: the reverse rule's answer for operand %c is of another tape, stale or of "
                      "the wrong shape", v->r->op->name, (int)('a' + k % 26));

@@ -154,7 +154,10 @@ void nbi_truncate(nb_tape *t, const nb_mark *m)
 {
     dismiss(t, m->length);
     nbi_labels_truncate(t, m->length);
-    nbi_adjoints_truncate(t, m->length);
+    if (t->accumulating)
+        nbi_adjoints_release(t, m->length, t->dirty);
+    if (t->dirty > m->length)
+        t->dirty = m->length;
     t->hot.length = m->length;
     t->list_length = m->operands;
     nbi_give_back(&t->values, (nbi_spot){m->chunk, m->used});

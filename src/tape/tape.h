@@ -211,6 +211,9 @@ void *nbi_adjoint(nb_tape *t, uint32_t i, bool *add);
 /* Adds an array to the adjoint of node i, summing over axes along which i was broadcast. */
 bool nbi_accumulate(nb_tape *t, uint32_t i, const nb_array *a);
 /* Passes the adjoint of a record, or of a function of many scalars, on to its operands. */
+/* Whether d, the answer of a rule, can be the adjoint or tangent of node i: a number, or alive on this
+ * tape and of a shape that stretches to the node's, or that the node's stretches to. */
+bool nbi_fits(nb_tape *t, nb_var d, uint32_t i);
 bool nbi_reverse_record(nb_tape *t, uint32_t i, const uint8_t *wanted);
 void nbi_reverse_many(nb_tape *t, uint32_t i, double g, const uint8_t *wanted);
 /* Pushes the tangents of a record's operands through it. */
@@ -221,8 +224,8 @@ double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k);
 bool nbi_sweep(nb_tape *t, uint32_t from, const uint8_t *wanted);
 void nbi_adjoint_release(nb_tape *t, nbi_record *r);
 void nbi_adjoints_clear(nb_tape *t, bool leaves_too);
-/* Gives back the buffers of nodes from `length` on, which are about to be forgotten. */
-void nbi_adjoints_truncate(nb_tape *t, uint32_t length);
+/* Gives back the buffers of the nodes from `length` to `end`, which are about to be forgotten. */
+void nbi_adjoints_release(nb_tape *t, uint32_t length, uint32_t end);
 
 /* View of node i's value as the rules see it. A scalar's value on a float tape is rounded into
  * *rounded. */
@@ -254,6 +257,7 @@ typedef struct nbi_row_info {
     const char *name, *text;
     int arity;      /* 1 to 3 */
     uint8_t opcode; /* of a node of the row, all operands variable; 0 for a test */
+    double range[6]; /* of each operand's samples; low equal to high marks a whole number */
 } nbi_row_info;
 extern const nbi_row_info nbi_rows[NBI_ROWS];
 /* The row of a node, or -1. */
