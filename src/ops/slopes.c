@@ -16,7 +16,7 @@
 #define NBI_OP1(name, a)       (nb_##name)(a)
 #define NBI_OP2(name, a, b)    (nb_##name)(a, b)
 #define NBI_OP3(name, a, b, c) (nb_##name)(a, b, c)
-#define K(c)                   nb_num(c)
+#define K(c)                   nb_num((double)(c))
 #define LET(name, expression)  const nb_var name = expression;
 #define RETURN(expression)     return expression;
 #define SELECT(c, a, b)        (nb_where)(c, a, b)
