@@ -167,12 +167,19 @@ START_TEST(many_rewinds)
 }
 END_TEST
 
-/* Epochs are a 32-bit count; the loop passes the end of it, and the value that means inert. */
+/* A handle's epoch is a 30-bit count of rewinds; the loop passes the end of it. */
 START_TEST(epochs_wrap)
 {
     nb_tape *t = nb_tape_new(NULL);
-    t->hot.epoch = UINT32_MAX - 4 * 50 - 3;
+    t->rewinds = 7 * (uint64_t)NBI_EPOCHS - 50;
+    t->hot.epoch = (NBI_EPOCHS - 50) * 4;
     rewind_often(t, 200);
+    nb_var old = nb_input(t, NULL, 42);
+    nb_rewind((nb_mark){.tape = t, .epoch = t->hot.epoch});
+    t->rewinds += 1u << 29; /* half of all epochs later, with the falls in between forgotten */
+    t->hot.epoch = (uint32_t)(t->rewinds % NBI_EPOCHS) * 4;
+    nb_input(t, NULL, 7);
+    ck_assert(!nb_ok(old));
     nb_tape_free(t);
 }
 END_TEST

@@ -73,6 +73,9 @@ struct nb_op {
     const char *name;
     const char *doc; /* one line */
 
+    /* Rules may record on their tape (what a forward rule records is not the user's to see, so it
+     * had better not), but neither rewind, reset nor sweep it: that is refused. */
+
     /* The shape of the result; rank -1 makes it a scalar node. NULL: that of the first operand.
      * A refusal goes through nb_refuse. Operands' data must not be read. */
     nb_code (*shape)(const nb_call *c, nb_shape *out);

@@ -252,6 +252,7 @@ NB_API nb_var nb_cumprod(nb_var x, int axis);
 /* Stable. If order is not NULL it receives, per element of the result, its place in x's axis. NaN
  * sorts last. */
 NB_API nb_var nb_sort(nb_var x, int axis, bool descending, int64_t *order);
+/* The k greatest (least), best first; a NaN counts as best, so that it is not lost. */
 NB_API nb_var nb_topk(nb_var x, int64_t k, int axis, bool largest, int64_t *order);
 NB_API nb_var nb_softmax(nb_var x, int axis);
 NB_API nb_var nb_log_softmax(nb_var x, int axis);

@@ -54,7 +54,8 @@ typedef struct nb_options {
     bool anomaly;           /* name the first value or gradient that is not finite */
 } nb_options;
 
-/* NULL options mean all defaults. Returns NULL only when there is no memory. */
+/* NULL options mean all defaults. Returns NULL only when there is no memory, or when the cap is too
+ * small for an empty tape (some 32 KB). */
 NB_API nb_tape *nb_tape_new(const nb_options *options);
 NB_API void nb_tape_free(nb_tape *t); /* NULL is fine */
 
@@ -167,7 +168,8 @@ NB_API nb_var nb_retain_grad(nb_var x);
 
 /* ---- the forward sweep ---------------------------------------------------------------------------- */
 
-/* Pushes the direction dx (one array of nb_size(x[k]) numbers per var; NULL: ones) through all that
+/* A var given here has the direction given, also where another one leads to it.
+ * Pushes the direction dx (one array of nb_size(x[k]) numbers per var; NULL: ones) through all that
  * is recorded. Afterwards nb_tangent reads J dx at any node. */
 NB_API nb_code nb_forward(size_t n, const nb_var *x, const double *const *dx);
 NB_API double nb_tangent(nb_var y);

@@ -103,12 +103,15 @@ void *nbi_resize(nbi_heap *h, void *p, size_t old_size, size_t new_size)
 {
     if (!p && !new_size)
         return NULL;
-    h->capped = h->cap && new_size > old_size && new_size - old_size > h->cap - h->used;
-    if (h->capped)
+    if (h->cap && new_size > old_size && new_size - old_size > h->cap - h->used) {
+        h->capped = true;
         return NULL;
+    }
     void *q = h->allocator.resize(h->allocator.ctx, p, old_size, new_size);
     if (q || !new_size)
         h->used += new_size - old_size;
+    else
+        h->capped = false;
     return q;
 }
 

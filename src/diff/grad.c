@@ -89,8 +89,15 @@ static nb_code through_record(sweep *s, uint32_t i, nb_var g)
                     .g = fit(t, g, i), .want = want, .d = d, .state = r->state};
     if (code == NB_OK && r->rank < 0 && !rule.g.tape)
         rule.g = nb_constant(t, nbi_number(rule.g));
+    t->busy++;
     if (code == NB_OK)
         code = r->op->reverse(&rule);
+    t->busy--;
+    for (size_t k = 0; k < n && code == NB_OK; k++)
+        if (want[k] && !nbi_fits(t, d[k], r->in[k]))
+            code = NB_ERR_CALLBACK;
+    if (code != NB_OK)
+        nbi_fail(t, code, "%s: the reverse rule of node %u failed", r->op->name, i);
     for (size_t k = 0; k < n && code == NB_OK; k++)
         if (want[k])
             give(s, r->in[k], d[k]);
@@ -191,6 +198,8 @@ nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in
         grad[k] = nbi_inert(t);
     }
     if (bad) {
+        for (size_t k = 0; k < n_out && !t; k++)
+            t = out[k].tape;
         t = t ? t : inert.tape;
         return nbi_fail(t, NB_ERR_HANDLE, "diff: an input or output is a number, or of another tape");
     }

@@ -24,9 +24,9 @@
 static nb_code expand_shape(const nb_call *c, nb_shape *out) {
     const nb_shape *s = c->state;
     const nb_array *x = &c->in[0];
-    int skip = s->rank - (x->rank < 0 ? 0 : x->rank);
     if (!nbi_needs_shape(c, s))
         return NB_ERR_SHAPE;
+    int skip = s->rank - (x->rank < 0 ? 0 : x->rank);
     if (skip < 0)
         return nb_refuse(c, NB_ERR_SHAPE, "the operand has more axes than the shape", "%d and %d",
                          x->rank, s->rank);

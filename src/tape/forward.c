@@ -100,6 +100,8 @@ nb_code nb_forward(size_t n, const nb_var *x, const double *const *dx)
     for (size_t k = 0; k < n; k++)
         if (!x[k].tape)
             return nbi_fail(t, NB_ERR_HANDLE, "forward: input %zu is a number, not a node", k);
+    if (nbi_busy(t, "forward"))
+        return NB_ERR_CALLBACK;
     const uint32_t length = t->hot.length;
     uint8_t *given = NULL;
     if (!clear_tangents(t) || !(given = nbi_take(&t->tangents, length, 1)))

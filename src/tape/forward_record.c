@@ -293,9 +293,11 @@ bool nbi_forward_record(nb_tape *t, uint32_t i)
     nbi_spot scratch = t->scratch.at;
     bool recording = nb_set_recording(t, false), anomaly = t->anomaly;
     t->anomaly = false;
+    t->busy++;
     bool done = open_push(&p) && (op->tangent   ? by_tangent_rule(&p)
                                   : op->reverse ? by_reverse_rule(&p)
                                                 : by_rows(&p));
+    t->busy--;
     t->anomaly = anomaly;
     nb_set_recording(t, recording);
     nbi_truncate(t, &before);

@@ -36,7 +36,7 @@ static nb_code copy_out(nb_var x, const char *what, const void *data, double sca
         *out = scalar;
     else if (data)
         widen(x.tape->dtype, data, out, n);
-    else
+    else if (n)
         memset(out, 0, (size_t)n * sizeof *out);
     return NB_OK;
 }

@@ -92,10 +92,8 @@ static bool shape_result(frame *f)
     if (code == NB_OK && f->shape.rank > NB_MAX_RANK)
         code = nb_refuse(c, NB_ERR_SHAPE, "the result has too many dimensions", "%d are the most",
                          NB_MAX_RANK);
-    if (code == NB_OK && c->op->view &&
-        (f->shape.rank < 0 || c->in[0].rank < 0 ||
-         nbi_product(f->shape.rank, f->shape.dims) != c->in[0].size))
-        code = nb_refuse(c, NB_ERR_SHAPE, "a view must have the elements of its operand", NULL);
+    if (code == NB_OK && f->shape.rank < -1)
+        code = nb_refuse(c, NB_ERR_SHAPE, "the shape rule gave a rank below -1", NULL);
     if (code != NB_OK)
         nb_refuse(c, code, "the shape rule refused the operands", NULL);
     return code == NB_OK;
@@ -187,9 +185,14 @@ static nb_var append(frame *f)
 nb_var nb_apply(const nb_op *op, size_t n, const nb_var *in, const void *state, size_t bytes)
 {
     nb_var inert = NB_NONE;
-    nb_tape *t = op && in && n <= UINT32_MAX / 4 ? nbi_home(op->name, n, in, &inert) : NULL;
+    const char *name = op && op->name ? op->name : "an op without a name";
+    nb_tape *t = op && in && n <= UINT32_MAX / 4 ? nbi_home(name, n, in, &inert) : NULL;
     if (!t)
         return inert;
+    if (!op->name) {
+        nbi_fail(t, NB_ERR_ARGUMENT, "apply: %s", name);
+        return nbi_inert(t);
+    }
     frame f;
     f.call = (nb_call){.tape = t, .op = op, .n_in = n, .out = &f.out};
     nbi_spot scratch = t->scratch.at;
@@ -207,6 +210,8 @@ nb_var nb_apply(const nb_op *op, size_t n, const nb_var *in, const void *state, 
 
 void *nb_keep(const nb_call *c, size_t bytes)
 {
+    if (!c)
+        return NULL;
     void *p = nbi_take(&c->tape->values, bytes, NBI_ALIGN);
     if (!p)
         nbi_no_memory(c->tape, c->op->name);

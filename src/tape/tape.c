@@ -116,9 +116,11 @@ static void dismiss(nb_tape *t, uint32_t length)
 {
     while (t->attention != NBI_INERT && t->attention >= length) {
         nbi_record *r = nbi_record_at(t, t->attention);
+        t->attention = r->older;
+        t->busy++;
         if (r->op->destroy)
             r->op->destroy(r->state);
-        t->attention = r->older;
+        t->busy--;
     }
 }
 
@@ -181,11 +183,9 @@ static nb_code fall(nb_tape *t, uint32_t low)
             code = nbi_no_memory(t, "the note of a rewind");
         }
     }
-    t->falls[t->n_falls++] = (nbi_fall){t->hot.epoch, low};
+    t->falls[t->n_falls++] = (nbi_fall){t->rewinds, low};
     t->floor = t->falls[0].low;
-    t->hot.epoch += NBI_TAGS + 1;
-    if ((t->hot.epoch | NBI_TAGS) == NBI_INERT) /* a tagged handle would look inert */
-        t->hot.epoch = 0;
+    t->hot.epoch = (uint32_t)(++t->rewinds % NBI_EPOCHS) * (NBI_TAGS + 1);
     return code;
 }
 
@@ -219,9 +219,12 @@ nb_code nb_reset(nb_tape *t)
 
 uint32_t nbi_low_since(const nb_tape *t, uint32_t epoch)
 {
-    /* Epochs wrap after 2^30 rewinds; the lowest fall of all needs no comparison of epochs. */
+    const uint32_t now = t->hot.epoch / (NBI_TAGS + 1), then = epoch / (NBI_TAGS + 1);
+    const uint64_t age = then <= now ? now - then : now + NBI_EPOCHS - then;
+    if (age > t->rewinds)
+        return 0; /* no handle of this tape */
     for (size_t i = 0; i < t->n_falls; i++)
-        if ((int32_t)(t->falls[i].epoch - (epoch & ~(uint32_t)NBI_TAGS)) >= 0)
+        if (t->falls[i].when >= t->rewinds - age)
             return t->falls[i].low;
     return UINT32_MAX;
 }

@@ -47,8 +47,13 @@ typedef struct nbi_record {
 } nbi_record;
 
 typedef struct nbi_fall {
-    uint32_t epoch, low;
+    uint64_t when; /* in rewinds of this tape */
+    uint32_t low;
 } nbi_fall;
+
+/* A handle's epoch is the count of rewinds modulo this. (2^30, the count of epochs that fit beside
+ * the tags, would include the one that reads as inert.) */
+#define NBI_EPOCHS ((1u << 30) - 1)
 
 /* A node's name. Its text outlives the node's own memory when an old node is named late. */
 typedef struct nbi_label {
@@ -75,6 +80,7 @@ struct nb_tape {
     nbi_label *labels; /* ascending by index */
     size_t n_labels, label_capacity;
     uint64_t serial;
+    uint64_t rewinds;
     uint32_t floor; /* the lowest fall of all: nodes below never fell */
     nbi_fall *falls;
     size_t n_falls, fall_capacity;
