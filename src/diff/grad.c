@@ -95,7 +95,7 @@ static nb_code through_record(sweep *s, uint32_t i, nb_var g)
     t->busy--;
     for (size_t k = 0; k < n && code == NB_OK; k++)
         if (want[k] && !nbi_fits(t, d[k], r->in[k]))
-            code = NB_ERR_CALLBACK;
+            code = t->code ? t->code : NB_ERR_CALLBACK;
     if (code != NB_OK)
         nbi_fail(t, code, "%s: the reverse rule of node %u failed", r->op->name, i);
     for (size_t k = 0; k < n && code == NB_OK; k++)

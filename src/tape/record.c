@@ -94,6 +94,10 @@ static bool shape_result(frame *f)
                          NB_MAX_RANK);
     if (code == NB_OK && f->shape.rank < -1)
         code = nb_refuse(c, NB_ERR_SHAPE, "the shape rule gave a rank below -1", NULL);
+    if (code == NB_OK && c->op->view &&
+        (f->shape.rank < 0 || c->in[0].rank < 0 ||
+         nbi_product(f->shape.rank, f->shape.dims) != c->in[0].size))
+        code = nb_refuse(c, NB_ERR_SHAPE, "a view must have the elements of its operand", NULL);
     if (code != NB_OK)
         nb_refuse(c, code, "the shape rule refused the operands", NULL);
     return code == NB_OK;
