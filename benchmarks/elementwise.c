@@ -19,9 +19,7 @@
 
 enum { COUNT = 1000000, SMALL = 2048, MOST_PASSES = 101 };
 
-static double sigmoid(double x) {
-    return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
-}
+static double sigmoid(double x) { return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x)); }
 
 static const struct {
     const char *name;
@@ -42,20 +40,22 @@ static const struct {
 };
 
 /* Processor time of this thread: what others take of a shared machine does not count. */
-static double now(void) {
+static double now(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int ascending(const void *a, const void *b) {
+static int ascending(const void *a, const void *b)
+{
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
 /* Median nanoseconds per element of passes that together touch `total` elements each. */
-static double measure(nbi_vmath_fn fn, int64_t n, int64_t total, int passes, const void *x,
-                      void *y) {
+static double measure(nbi_vmath_fn fn, int64_t n, int64_t total, int passes, const void *x, void *y)
+{
     double t[MOST_PASSES];
     for (int p = 0; p < passes; p++) {
         const double start = now();
@@ -67,12 +67,14 @@ static double measure(nbi_vmath_fn fn, int64_t n, int64_t total, int passes, con
     return t[passes / 2];
 }
 
-static double element(bool is_double, const void *x, int64_t i) {
+static double element(bool is_double, const void *x, int64_t i)
+{
     return is_double ? ((const double *)x)[i] : (double)((const float *)x)[i];
 }
 
 static void verify(const char *name, double (*f)(double), bool is_double, const void *x,
-                   const void *y) {
+                   const void *y)
+{
     for (int64_t i = 0; i < COUNT; i += 10) {
         const double right = f(element(is_double, x, i)),
                      error = fabs(element(is_double, y, i) - right);
@@ -83,7 +85,8 @@ static void verify(const char *name, double (*f)(double), bool is_double, const 
     }
 }
 
-static void run_case(nbi_isa isa, bool is_double, int which, int passes, void *x, void *y) {
+static void run_case(nbi_isa isa, bool is_double, int which, int passes, void *x, void *y)
+{
     nbi_vmath_fn fn;
     memcpy(&fn, (const char *)nbi_vmath_choose(isa, is_double) + cases[which].at, sizeof fn);
     for (int64_t i = 0; i < COUNT; i++) {
@@ -103,7 +106,8 @@ static void run_case(nbi_isa isa, bool is_double, int which, int passes, void *x
            measure(fn, SMALL, SMALL * 256, passes, x, y));
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     const bool quick = argc > 1 && strcmp(argv[1], "--quick") == 0;
     const nbi_isa isa = nbi_isa_lower(nbi_isa_best(), getenv("NABLA_ISA"));
     void *x = aligned_alloc(64, COUNT * sizeof(double)),

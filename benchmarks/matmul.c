@@ -31,30 +31,34 @@
 enum { MOST_SAMPLES = 64 };
 
 /* Processor time of this thread: what others take of a shared machine does not count. */
-static double now(void) {
+static double now(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int ascending(const void *a, const void *b) {
+static int ascending(const void *a, const void *b)
+{
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static double median(double *v, int n) {
+static double median(double *v, int n)
+{
     qsort(v, (size_t)n, sizeof *v, ascending);
     return v[n / 2];
 }
 
-/* ---- the peak ---- */
+/* ---- the peak -------------------------------------------------------------------------------- */
 
 enum { CHAINS = 16, TURNS = 20000 };
 
 /* Each runs TURNS x CHAINS fused multiply-adds and returns the floating-point operations
  * that makes; the sums go to `sink` so that they are computed. */
 #if defined(__x86_64__)
-__attribute__((target("avx512f"))) static double fma_avx512(bool is_double, void *sink) {
+__attribute__((target("avx512f"))) static double fma_avx512(bool is_double, void *sink)
+{
     __m512 s[CHAINS];
     __m512d d[CHAINS];
     for (int i = 0; i < CHAINS; i++)
@@ -76,7 +80,8 @@ __attribute__((target("avx512f"))) static double fma_avx512(bool is_double, void
     return 2.0 * CHAINS * TURNS * (is_double ? 8 : 16);
 }
 
-__attribute__((target("avx2,fma"))) static double fma_avx2(bool is_double, void *sink) {
+__attribute__((target("avx2,fma"))) static double fma_avx2(bool is_double, void *sink)
+{
     enum { FEW = 12 }; /* of 16 registers */
     __m256 s[FEW];
     __m256d d[FEW];
@@ -99,7 +104,8 @@ __attribute__((target("avx2,fma"))) static double fma_avx2(bool is_double, void 
     return 2.0 * FEW * TURNS * (is_double ? 4 : 8);
 }
 #elif defined(__aarch64__)
-static double fma_neon(bool is_double, void *sink) {
+static double fma_neon(bool is_double, void *sink)
+{
     float32x4_t s[CHAINS];
     float64x2_t d[CHAINS];
     for (int i = 0; i < CHAINS; i++)
@@ -123,7 +129,8 @@ static double fma_neon(bool is_double, void *sink) {
 #endif
 
 /* Without fused instructions: a multiplication and an addition, 16 bytes wide. */
-static double fma_plain(bool is_double, void *sink) {
+static double fma_plain(bool is_double, void *sink)
+{
     enum { FEW = 12 };
     typedef float quad __attribute__((vector_size(16)));
     typedef double pair __attribute__((vector_size(16)));
@@ -144,7 +151,8 @@ static double fma_plain(bool is_double, void *sink) {
     return 2.0 * FEW * TURNS * (is_double ? 2 : 4);
 }
 
-static double fma_loop(nbi_isa isa, bool is_double, void *sink) {
+static double fma_loop(nbi_isa isa, bool is_double, void *sink)
+{
 #if defined(__x86_64__)
     if (isa == NBI_ISA_AVX512)
         return fma_avx512(is_double, sink);
@@ -158,7 +166,8 @@ static double fma_loop(nbi_isa isa, bool is_double, void *sink) {
 }
 
 /* Floating-point operations per second of the fastest of a few short runs. */
-static double peak(nbi_isa isa, bool is_double) {
+static double peak(nbi_isa isa, bool is_double)
+{
     double sink[8 * CHAINS], best = 0;
     for (int s = 0; s < 8; s++) {
         double t = now(), flop = fma_loop(isa, is_double, sink);
@@ -169,7 +178,7 @@ static double peak(nbi_isa isa, bool is_double) {
     return best;
 }
 
-/* ---- one case ---- */
+/* ---- one case -------------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t m, n, k;
@@ -182,11 +191,13 @@ typedef struct {
     bool is_double, quick;
 } setting;
 
-static double element(bool is_double, const void *x, int64_t at) {
+static double element(bool is_double, const void *x, int64_t at)
+{
     return is_double ? ((const double *)x)[at] : (double)((const float *)x)[at];
 }
 
-static void *operand(bool is_double, int64_t count, unsigned seed) {
+static void *operand(bool is_double, int64_t count, unsigned seed)
+{
     size_t bytes = (size_t)count * (is_double ? 8 : 4);
     void *x = aligned_alloc(64, (bytes + 127) / 64 * 64);
     if (!x)
@@ -203,7 +214,8 @@ static void *operand(bool is_double, int64_t count, unsigned seed) {
 }
 
 /* A hundred elements of C against plain sums. */
-static void verify(const char *name, const nbi_matmul *x, bool is_double) {
+static void verify(const char *name, const nbi_matmul *x, bool is_double)
+{
     for (int64_t s = 0; s < 100; s++) {
         int64_t i = s * 7919 % x->m, j = s * 104729 % x->n;
         double sum = 0, size = 0;
@@ -221,7 +233,8 @@ static void verify(const char *name, const nbi_matmul *x, bool is_double) {
 }
 
 #ifdef NB_HAVE_OPENBLAS
-static void blas(const nbi_matmul *x, bool is_double) {
+static void blas(const nbi_matmul *x, bool is_double)
+{
     const CBLAS_TRANSPOSE ta = x->ta ? CblasTrans : CblasNoTrans;
     const CBLAS_TRANSPOSE tb = x->tb ? CblasTrans : CblasNoTrans;
     const blasint m = (blasint)x->m, n = (blasint)x->n, k = (blasint)x->k;
@@ -234,7 +247,8 @@ static void blas(const nbi_matmul *x, bool is_double) {
 #endif
 
 /* Seconds per product, the kernel's and (where there is one) the other library's. */
-static double seconds(const nbi_matmul *x, nbi_matmul_fn run, bool is_double, int64_t repeats) {
+static double seconds(const nbi_matmul *x, nbi_matmul_fn run, bool is_double, int64_t repeats)
+{
     double t = now();
     for (int64_t r = 0; r < repeats; r++) {
 #ifdef NB_HAVE_OPENBLAS
@@ -250,12 +264,14 @@ static double seconds(const nbi_matmul *x, nbi_matmul_fn run, bool is_double, in
 }
 
 static void print(const char *name, const char *figure, double value, const char *unit,
-                  const char *bar) {
+                  const char *bar)
+{
     printf("bench\tmatmul\t%s\t%s\t%.4g\t%s\t%s\n", name, figure, value, unit, bar);
     fflush(stdout);
 }
 
-static void time_case(const char *name, const shape *s, const nbi_matmul *x, setting set) {
+static void time_case(const char *name, const shape *s, const nbi_matmul *x, setting set)
+{
     const double flop = 2.0 * (double)x->m * (double)x->n * (double)x->k;
     const nbi_matmul_fn run = nbi_matmul_choose(set.isa, set.is_double);
     const double top = peak(set.isa, set.is_double), guess = 1.3 * flop / top + 1e-8;
@@ -281,7 +297,8 @@ static void time_case(const char *name, const shape *s, const nbi_matmul *x, set
 #endif
 }
 
-static void run_case(const shape *s, setting set, int count, char **wanted) {
+static void run_case(const shape *s, setting set, int count, char **wanted)
+{
     char name[80];
     snprintf(name, sizeof name, "%ldx%ldx%ld_%s_%s", (long)s->m, (long)s->n, (long)s->k, s->form,
              set.is_double ? "f64" : "f32");
@@ -328,7 +345,8 @@ static const struct {
     {256, 1024, 1024}, {16, 64, 512},   {16, 128, 512}, {1, 784, 128},
 };
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     setting set = {.isa = nbi_isa_lower(nbi_isa_best(), getenv("NABLA_ISA"))};
     int first = 1;
     if (argc > 1 && strcmp(argv[1], "--quick") == 0)

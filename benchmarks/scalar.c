@@ -162,7 +162,7 @@ int main(int argc, char **argv)
         return 1;
     const char *name = quick ? "chain_1e7" : "chain_1e8";
     bench_line("scalar", name, "ns_per_op", 1e9 * large.tape / (double)many, "ns", "-");
-    bench_line("scalar", name, "growth",
-               (large.tape / large.plain) / (chain.tape / chain.plain), "x", "<=1.3");
+    bench_line("scalar", name, "growth", (large.tape / large.plain) / (chain.tape / chain.plain),
+               "x", "<=1.3");
     return 0;
 }

@@ -11,8 +11,17 @@
 #include <math.h>
 #include <nabla.h>
 
-enum { IN = 8, HIDDEN = 8, W1 = 0, B1 = IN * HIDDEN, W2 = B1 + HIDDEN, B2 = W2 + HIDDEN,
-       PARAMETERS = B2 + 1, STEPS = 2000, MOST = 64 };
+enum {
+    IN = 8,
+    HIDDEN = 8,
+    W1 = 0,
+    B1 = IN * HIDDEN,
+    W2 = B1 + HIDDEN,
+    B2 = W2 + HIDDEN,
+    PARAMETERS = B2 + 1,
+    STEPS = 2000,
+    MOST = 64
+};
 
 static const double rate = 0.01;
 

@@ -18,14 +18,16 @@
 
 enum { MOST = 4096 };
 
-static nb_tape *tape_of(int dtype) {
+static nb_tape *tape_of(int dtype)
+{
     nb_tape *t = nb_tape_new(&(nb_options){.dtype = (nb_dtype)dtype});
     ck_assert_ptr_nonnull(t);
     return t;
 }
 
 /* Elements 1, 2, 3, …: 0 is left for what an operation adds. */
-static nb_var ramp(nb_tape *t, nb_shape shape) {
+static nb_var ramp(nb_tape *t, nb_shape shape)
+{
     static double values[MOST];
     for (int i = 0; i < MOST; i++)
         values[i] = i + 1;
@@ -34,7 +36,8 @@ static nb_var ramp(nb_tape *t, nb_shape shape) {
 
 /* y is made of elements of the ramp x, and of others that are not above 0. The gradient is swept
  * twice: alone, and on top of x's own, as a second output with a seed of ones. */
-static void follows(nb_var y, nb_var x) {
+static void follows(nb_var y, nb_var x)
+{
     int64_t n = nb_size(x), m = nb_size(y);
     double *from = calloc((size_t)m + 1, sizeof *from), *seed = calloc((size_t)m + 1, sizeof *seed);
     double *want = calloc((size_t)n + 1, sizeof *want), *got = calloc((size_t)n + 1, sizeof *got);
@@ -59,12 +62,14 @@ static void follows(nb_var y, nb_var x) {
     free(from), free(seed), free(want), free(got), free(ones);
 }
 
-static void has_shape(nb_var y, nb_shape shape) {
+static void has_shape(nb_var y, nb_shape shape)
+{
     ck_assert_msg(nb_ok(y), "refused");
     ck_assert(nb_shape_equal(nb_shape_of(y), shape));
 }
 
-static void is(nb_var y, nb_shape shape, const double *values) {
+static void is(nb_var y, nb_shape shape, const double *values)
+{
     double got[MOST];
     has_shape(y, shape);
     ck_assert_int_eq(nb_read(y, got, nb_size(y)), NB_OK);
@@ -75,7 +80,8 @@ static void is(nb_var y, nb_shape shape, const double *values) {
 #define VALUES(...) ((const double[]){__VA_ARGS__})
 
 /* y was refused for that reason, nothing was recorded, and the tape goes on. */
-static void refused(nb_var y, nb_var x, nb_code code, size_t count) {
+static void refused(nb_var y, nb_var x, nb_code code, size_t count)
+{
     nb_tape *t = x.tape;
     ck_assert(!nb_ok(y));
     ck_assert_msg(nb_status(t) == code, "%s", nb_message(t));
@@ -92,7 +98,8 @@ static void refused(nb_var y, nb_var x, nb_code code, size_t count) {
     } while (0)
 
 /* Runs each test on a tape of doubles and on one of floats: _i is the type. */
-static int run(const char *name, size_t n, const TTest *const *tests) {
+static int run(const char *name, size_t n, const TTest *const *tests)
+{
     Suite *suite = suite_create(name);
     TCase *c = tcase_create(name);
     for (size_t i = 0; i < n; i++)

@@ -17,13 +17,15 @@ typedef long double wide;
 
 enum { HAVE_WIDE = LDBL_MANT_DIG > DBL_MANT_DIG };
 
-static wide nbi_lgammal(wide x) {
+static wide nbi_lgammal(wide x)
+{
     int sign;
     return lgammal_r(x, &sign);
 }
 
 /* The n-th derivative of digamma, x > 0: by steps up to x >= 30, then by the asymptotic series */
-static wide nbi_polygammal(wide x, wide n) {
+static wide nbi_polygammal(wide x, wide n)
+{
     static const wide b[] = {1 / 6.0L,  -1 / 30.0L,     1 / 42.0L, -1 / 30.0L,
                              5 / 66.0L, -691 / 2730.0L, 7 / 6.0L,  -3617 / 510.0L};
     wide sum = 0, sign = fmodl(n, 2) == 0 ? -1 : 1;
@@ -39,9 +41,7 @@ static wide nbi_polygammal(wide x, wide n) {
     return sign * sum;
 }
 
-static wide nbi_digammal(wide x) {
-    return nbi_polygammal(x, 0);
-}
+static wide nbi_digammal(wide x) { return nbi_polygammal(x, 0); }
 
 /* The table in long double; K pastes the suffix, so that constants are not rounded to double first
  */

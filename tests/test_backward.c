@@ -22,7 +22,7 @@ static void fails(nb_tape *t, nb_code code)
     nb_clear(t);
 }
 
-/* ---- an operation that counts ---- */
+/* ---- an operation that counts ---------------------------------------------------------------- */
 
 typedef struct counts {
     int visits, wanted;
@@ -52,7 +52,7 @@ static nb_var probe(nb_var x, counts *n)
     return nb_apply(&probe_op, 1, &x, &n, sizeof n);
 }
 
-/* ---- small graphs by hand ---- */
+/* ---- small graphs by hand -------------------------------------------------------------------- */
 
 START_TEST(by_hand)
 {
@@ -178,7 +178,7 @@ START_TEST(a_long_chain)
 }
 END_TEST
 
-/* ---- what is asked for ---- */
+/* ---- what is asked for ----------------------------------------------------------------------- */
 
 START_TEST(seeds_and_several_outputs)
 {

@@ -54,7 +54,7 @@ static void hessian_and_products(nb_var f, size_t n_in, const nb_var *in, size_t
     free(flat);
 }
 
-/* ---- Rosenbrock ---------------------------------------------------------------------------- */
+/* ---- Rosenbrock ------------------------------------------------------------------------------ */
 
 /* The sum over i of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2. */
 static nb_var rosenbrock(size_t n, const nb_var *x)
@@ -154,7 +154,7 @@ START_TEST(rosenbrock_of_a_thousand)
 }
 END_TEST
 
-/* ---- log-sum-exp: diag p - p p', with p the softmax ---------------------------------------- */
+/* ---- log-sum-exp: diag p - p p', with p the softmax ------------------------------------------ */
 
 static void log_sum_exp_hessian(size_t n, const double *x, double *H)
 {
@@ -187,7 +187,7 @@ START_TEST(log_sum_exp)
 }
 END_TEST
 
-/* ---- models without a closed form: differences of the gradient ----------------------------- */
+/* ---- models without a closed form: differences of the gradient ------------------------------- */
 
 typedef struct model {
     size_t n_in, n; /* inputs, and their elements */
@@ -284,7 +284,7 @@ START_TEST(against_differences)
 }
 END_TEST
 
-/* ---- Jacobians ----------------------------------------------------------------------------- */
+/* ---- Jacobians ------------------------------------------------------------------------------- */
 
 enum {
     OUTPUTS = 8,
@@ -373,7 +373,7 @@ START_TEST(shapes)
 }
 END_TEST
 
-/* ---- the tape afterwards ------------------------------------------------------------------- */
+/* ---- the tape afterwards --------------------------------------------------------------------- */
 
 /* All three; returns the first error. */
 static nb_code all_three(nb_var f, size_t n, nb_var *in, double *H, double *J, double *hv)
@@ -455,7 +455,7 @@ START_TEST(without_memory)
 }
 END_TEST
 
-/* ---- what is refused ----------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static nb_code triple(nb_var f, nb_var x, int which)
 {

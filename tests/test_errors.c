@@ -26,7 +26,7 @@ static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
     is(t, code, part);
 }
 
-/* ---- messages ---- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 START_TEST(message_of_the_design)
 {
@@ -73,7 +73,7 @@ START_TEST(messages_name_operands)
 }
 END_TEST
 
-/* ---- bad input ---- */
+/* ---- bad input ------------------------------------------------------------------------------- */
 
 START_TEST(null_everywhere)
 {
@@ -203,7 +203,7 @@ START_TEST(memory_cap)
 }
 END_TEST
 
-/* ---- anomaly mode ---- */
+/* ---- anomaly mode ---------------------------------------------------------------------------- */
 
 START_TEST(anomaly_forward)
 {

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- an op that can be broken ---- */
+/* ---- an op that can be broken ---------------------------------------------------------------- */
 
 /* z[i, j] = x[i, j]^2 y[j]: x [n m], y [m], with every rule that an op can have. */
 
@@ -290,7 +290,7 @@ START_TEST(laws_have_names)
 }
 END_TEST
 
-/* ---- differences ---- */
+/* ---- differences ----------------------------------------------------------------------------- */
 
 START_TEST(differences_know_their_error)
 {

@@ -136,7 +136,7 @@ START_TEST(partials)
 }
 END_TEST
 
-/* ---- the gradient from the graph alone ---- */
+/* ---- the gradient from the graph alone ------------------------------------------------------- */
 
 enum { NODES = 300, INPUTS = 5 };
 

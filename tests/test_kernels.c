@@ -22,7 +22,8 @@
 
 static uint64_t seed = 1;
 
-static double uniform(void) {
+static double uniform(void)
+{
     seed = seed * 6364136223846793005U + 1442695040888963407U;
     return (double)(seed >> 11) / 9007199254740992.0 * 2 - 1;
 }
@@ -37,12 +38,14 @@ typedef struct {
 
 enum { GUARD = 128, GUARD_BYTE = 0xff }; /* all ones is a NaN in both types */
 
-static double get(const matrix *x, int64_t i, int64_t j) {
+static double get(const matrix *x, int64_t i, int64_t j)
+{
     int64_t at = i * x->ld + j;
     return x->is_double ? ((double *)x->data)[at] : (double)((float *)x->data)[at];
 }
 
-static void set(matrix *x, int64_t i, int64_t j, double v) {
+static void set(matrix *x, int64_t i, int64_t j, double v)
+{
     int64_t at = i * x->ld + j;
     if (x->is_double)
         ((double *)x->data)[at] = v;
@@ -50,7 +53,8 @@ static void set(matrix *x, int64_t i, int64_t j, double v) {
         ((float *)x->data)[at] = (float)v;
 }
 
-static matrix matrix_new(bool is_double, int64_t rows, int64_t cols, int64_t pad) {
+static matrix matrix_new(bool is_double, int64_t rows, int64_t cols, int64_t pad)
+{
     matrix x = {.is_double = is_double, .rows = rows, .cols = cols, .ld = cols + pad};
     x.bytes = (size_t)(rows * x.ld) * (is_double ? sizeof(double) : sizeof(float));
     x.raw = malloc(x.bytes + 2 * GUARD);
@@ -63,7 +67,8 @@ static matrix matrix_new(bool is_double, int64_t rows, int64_t cols, int64_t pad
     return x;
 }
 
-static void check_guards(const matrix *x) {
+static void check_guards(const matrix *x)
+{
     const unsigned char *raw = x->raw;
     int64_t touched = 0;
     for (size_t i = 0; i < GUARD; i++)
@@ -79,7 +84,8 @@ typedef struct {
     bool ta, tb, accumulate, bias;
 } form;
 
-static void check_product(nbi_isa isa, bool is_double, form f) {
+static void check_product(nbi_isa isa, bool is_double, form f)
+{
     matrix a =
         f.ta ? matrix_new(is_double, f.k, f.m, f.pad) : matrix_new(is_double, f.m, f.k, f.pad);
     matrix b =
@@ -141,7 +147,8 @@ static void check_product(nbi_isa isa, bool is_double, form f) {
     free(a.raw), free(b.raw), free(c.raw), free(bias.raw), free(old.raw);
 }
 
-static void check_all_forms(nbi_isa isa, int64_t m, int64_t n, int64_t k, bool thorough) {
+static void check_all_forms(nbi_isa isa, int64_t m, int64_t n, int64_t k, bool thorough)
+{
     for (int bits = 0; bits < 32; bits++) {
         form f = {m, n, k, bits & 16 ? 3 : 0, bits & 1, bits & 2, bits & 4, bits & 8};
         if (!thorough && (bits >> 2) != 0 && (bits >> 2) != 7)
@@ -151,7 +158,8 @@ static void check_all_forms(nbi_isa isa, int64_t m, int64_t n, int64_t k, bool t
     }
 }
 
-START_TEST(matmul_small_shapes) {
+START_TEST(matmul_small_shapes)
+{
     static const int64_t sizes[] = {0, 1, 2, 3, 4, 5, 8, 9, 16, 17, 33};
     enum { N = sizeof sizes / sizeof *sizes };
     nbi_isa isa = (nbi_isa)_i;
@@ -164,7 +172,8 @@ START_TEST(matmul_small_shapes) {
 }
 END_TEST
 
-START_TEST(matmul_odd_and_large_shapes) {
+START_TEST(matmul_odd_and_large_shapes)
+{
     static const int64_t shapes[][3] = {
         {64, 64, 64},  {65, 63, 67},  {1, 784, 128}, {1, 129, 1000}, {130, 1, 700}, {3, 131, 515},
         {131, 3, 515}, {2, 300, 257}, {2, 3, 2000},  {3, 2, 2000},   {97, 10, 128}, {32, 10, 300},
@@ -180,7 +189,8 @@ START_TEST(matmul_odd_and_large_shapes) {
 END_TEST
 
 /* Rows and columns computed in pieces are bitwise those computed at once. */
-static void check_pieces(nbi_isa isa, form f, int64_t step_m, int64_t step_n) {
+static void check_pieces(nbi_isa isa, form f, int64_t step_m, int64_t step_n)
+{
     matrix a = f.ta ? matrix_new(false, f.k, f.m, 0) : matrix_new(false, f.m, f.k, 0);
     matrix b = f.tb ? matrix_new(false, f.n, f.k, 0) : matrix_new(false, f.k, f.n, 0);
     matrix whole = matrix_new(false, f.m, f.n, 0), pieces = matrix_new(false, f.m, f.n, 0);
@@ -212,7 +222,8 @@ static void check_pieces(nbi_isa isa, form f, int64_t step_m, int64_t step_n) {
     free(scratch), free(a.raw), free(b.raw), free(whole.raw), free(pieces.raw);
 }
 
-START_TEST(matmul_pieces_are_bitwise_the_whole) {
+START_TEST(matmul_pieces_are_bitwise_the_whole)
+{
     static const int64_t shapes[][5] = {
         {64, 96, 300, 8, 96}, {64, 96, 300, 64, 48},  {4, 200, 700, 4, 50},
         {200, 4, 700, 25, 4}, {300, 12, 90, 100, 12}, {12, 300, 1000, 4, 75},
@@ -230,7 +241,8 @@ START_TEST(matmul_pieces_are_bitwise_the_whole) {
 }
 END_TEST
 
-START_TEST(isa_names_only_lower) {
+START_TEST(isa_names_only_lower)
+{
     ck_assert_int_eq(nbi_isa_lower(NBI_ISA_AVX512, "avx2"), NBI_ISA_AVX2);
     ck_assert_int_eq(nbi_isa_lower(NBI_ISA_AVX512, "avx512"), NBI_ISA_AVX512);
     ck_assert_int_eq(nbi_isa_lower(NBI_ISA_AVX2, "avx512"), NBI_ISA_AVX2);
@@ -244,7 +256,8 @@ START_TEST(isa_names_only_lower) {
 }
 END_TEST
 
-START_TEST(matmul_scratch_is_bounded) {
+START_TEST(matmul_scratch_is_bounded)
+{
     for (int isa = 0; isa < NBI_ISA_COUNT; isa++)
         for (int is_double = 0; is_double < 2; is_double++) {
             ck_assert_uint_eq(nbi_matmul_scratch((nbi_isa)isa, is_double, 8, 8, 8), 0);
@@ -256,20 +269,23 @@ START_TEST(matmul_scratch_is_bounded) {
 }
 END_TEST
 
-/* ---- elementary functions ---- */
+/* ---- elementary functions -------------------------------------------------------------------- */
 
-static long double sigmoid_exact(long double x) {
+static long double sigmoid_exact(long double x)
+{
     long double e = expl(-fabsl(x));
     return (x >= 0 ? 1 : e) / (1 + e);
 }
 
 /* Reducing a huge argument takes more digits than a long double library may spend; the
  * double library's reduction is exact. */
-static long double sin_exact(long double x) {
+static long double sin_exact(long double x)
+{
     return fabsl(x) > 1e15L ? (long double)sin((double)x) : sinl(x);
 }
 
-static long double cos_exact(long double x) {
+static long double cos_exact(long double x)
+{
     return fabsl(x) > 1e15L ? (long double)cos((double)x) : cosl(x);
 }
 
@@ -290,7 +306,8 @@ static const struct {
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions, DENSE = 60000 };
 
-static nbi_vmath_fn function_of(nbi_isa isa, bool is_double, int f) {
+static nbi_vmath_fn function_of(nbi_isa isa, bool is_double, int f)
+{
     nbi_vmath_fn fn;
     memcpy(&fn, (const char *)nbi_vmath_choose(isa, is_double) + functions[f].at, sizeof fn);
     return fn;
@@ -298,7 +315,8 @@ static nbi_vmath_fn function_of(nbi_isa isa, bool is_double, int f) {
 
 /* Distance to the exact result in units of its last place; 0 where both are the same
  * infinity or both NaN. */
-static double units(bool is_double, double got, long double exact) {
+static double units(bool is_double, double got, long double exact)
+{
     const int digits = is_double ? 53 : 24, lowest = is_double ? -1021 : -125;
     if (isnan(exact))
         return isnan(got) ? 0 : HUGE_VAL;
@@ -312,7 +330,8 @@ static double units(bool is_double, double got, long double exact) {
 
 /* Sample i: bit patterns spread over the whole type, then the intervals where the
  * functions bend, then special values. */
-static double sample(bool is_double, int i) {
+static double sample(bool is_double, int i)
+{
     static const double special[] = {0.0,
                                      -0.0,
                                      HUGE_VAL,
@@ -365,7 +384,8 @@ static double sample(bool is_double, int i) {
     }
 }
 
-static void check_units(nbi_isa isa, bool is_double, int f) {
+static void check_units(nbi_isa isa, bool is_double, int f)
+{
     static double x[DENSE], y[DENSE];
     static float xf[DENSE], yf[DENSE];
     seed = 1;
@@ -386,7 +406,8 @@ static void check_units(nbi_isa isa, bool is_double, int f) {
                   is_double ? "f64" : "f32", functions[f].name, worst, worst_x);
 }
 
-START_TEST(vmath_is_within_its_bounds) {
+START_TEST(vmath_is_within_its_bounds)
+{
     for (int isa = 0; isa < NBI_ISA_COUNT; isa++)
         if (nbi_isa_available((nbi_isa)isa)) {
             check_units((nbi_isa)isa, false, _i);
@@ -396,7 +417,8 @@ START_TEST(vmath_is_within_its_bounds) {
 END_TEST
 
 /* Every length and offset, in place: the same bits as from a long array, nothing beyond. */
-static void check_ends(nbi_isa isa, bool is_double, int f) {
+static void check_ends(nbi_isa isa, bool is_double, int f)
+{
     enum { LONG = 300, MOST = 40 };
     const nbi_vmath_fn fn = function_of(isa, is_double, f);
     matrix x = matrix_new(is_double, 1, LONG, 0), y = matrix_new(is_double, 1, LONG, 0);
@@ -418,7 +440,8 @@ static void check_ends(nbi_isa isa, bool is_double, int f) {
     free(x.raw), free(y.raw);
 }
 
-START_TEST(vmath_place_in_array_does_not_matter) {
+START_TEST(vmath_place_in_array_does_not_matter)
+{
     for (int isa = 0; isa < NBI_ISA_COUNT; isa++)
         if (nbi_isa_available((nbi_isa)isa)) {
             check_ends((nbi_isa)isa, false, _i);
@@ -427,7 +450,8 @@ START_TEST(vmath_place_in_array_does_not_matter) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *suite = suite_create("kernels");
     TCase *products = tcase_create("matmul");
     tcase_set_timeout(products, 120);

@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- every op ---- */
+/* ---- every op -------------------------------------------------------------------------------- */
 
 static const char *const isas[] = {"plain", "avx2", "avx512",
                                    "neon"}; /* what is missing is ignored */
@@ -95,7 +95,7 @@ START_TEST(names_are_unique)
 }
 END_TEST
 
-/* ---- the third derivative of every smooth row ---- */
+/* ---- the third derivative of every smooth row ------------------------------------------------ */
 
 enum { LIGHT, HEAVY, SMOOTH = 0, KINKED, FLAT };
 

@@ -177,7 +177,7 @@ START_TEST(what_is_refused)
 }
 END_TEST
 
-/* ---- hard points ---- */
+/* ---- hard points ----------------------------------------------------------------------------- */
 
 static void point(nb_var (*f)(size_t, const nb_var *), double a, double b, double value, double da,
                   double db)

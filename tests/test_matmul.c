@@ -33,7 +33,7 @@ static void close_to(const double *x, const double *y, int64_t n, nb_dtype d)
         ck_assert_double_eq_tol(x[i], y[i], d == NB_F64 ? 1e-13 : 2e-5);
 }
 
-/* ---- the plain loop ---- */
+/* ---- the plain loop -------------------------------------------------------------------------- */
 
 typedef struct operand {
     int64_t batch[NB_MAX_RANK]; /* steps, 0 where broadcast */

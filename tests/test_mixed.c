@@ -108,7 +108,7 @@ START_TEST(numbers_mix_in)
 }
 END_TEST
 
-/* ---- one function, three ways ---- */
+/* ---- one function, three ways ---------------------------------------------------------------- */
 
 enum { SCALARS = 2, ELEMENTS = 6 };
 
@@ -178,7 +178,7 @@ START_TEST(one_function_three_ways)
 }
 END_TEST
 
-/* ---- hard points ---- */
+/* ---- hard points ----------------------------------------------------------------------------- */
 
 static void near(const char *what, double got, double due)
 {

@@ -4,9 +4,10 @@
  */
 #include "ramp.h"
 
-/* ---- views ---- */
+/* ---- views ----------------------------------------------------------------------------------- */
 
-START_TEST(views) {
+START_TEST(views)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2, 1, 6));
     nb_var y = nb_reshape(x, NB_SHAPE(3, -1));
@@ -32,7 +33,8 @@ START_TEST(views) {
 }
 END_TEST
 
-START_TEST(views_refuse) {
+START_TEST(views_refuse)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2, 1, 6)), s = nb_input(t, "s", 3);
     nb_var deep = ramp(t, NB_SHAPE(1, 1, 1, 1, 1, 1, 1, 2));
@@ -56,9 +58,10 @@ START_TEST(views_refuse) {
 }
 END_TEST
 
-/* ---- permutations ---- */
+/* ---- permutations ---------------------------------------------------------------------------- */
 
-START_TEST(permutations) {
+START_TEST(permutations)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2, 3, 2));
     nb_var y = nb_permute(x, NB_AXES(2, 0, 1));
@@ -87,7 +90,8 @@ START_TEST(permutations) {
 END_TEST
 
 /* Every order of four axes, against the definition; larger than the blocks of a transposition. */
-START_TEST(permutations_all) {
+START_TEST(permutations_all)
+{
     nb_tape *t = tape_of(_i);
     const int64_t d[] = {3, 35, 2, 19};
     nb_var x = ramp(t, NB_SHAPE(d[0], d[1], d[2], d[3]));
@@ -114,7 +118,8 @@ START_TEST(permutations_all) {
 }
 END_TEST
 
-START_TEST(permutations_refuse) {
+START_TEST(permutations_refuse)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2, 3, 2)), v = ramp(t, NB_SHAPE(3)), s = nb_input(t, "s", 3);
     REFUSED(nb_permute(x, NB_AXES(0, 1)), x, NB_ERR_AXIS);
@@ -132,9 +137,10 @@ START_TEST(permutations_refuse) {
 }
 END_TEST
 
-/* ---- repetition and frames ---- */
+/* ---- repetition and frames ------------------------------------------------------------------- */
 
-START_TEST(repetition) {
+START_TEST(repetition)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2, 1)), y = nb_expand(x, NB_SHAPE(2, 2, 3));
     is(y, NB_SHAPE(2, 2, 3), VALUES(1, 1, 1, 2, 2, 2, 1, 1, 1, 2, 2, 2));
@@ -168,7 +174,8 @@ START_TEST(repetition) {
 }
 END_TEST
 
-START_TEST(repetition_refuse) {
+START_TEST(repetition_refuse)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2, 3)), s = nb_input(t, "s", 3);
     REFUSED(nb_expand(x, NB_SHAPE(2, 4)), x, NB_ERR_SHAPE);
@@ -189,9 +196,10 @@ START_TEST(repetition_refuse) {
 }
 END_TEST
 
-/* ---- triangles and diagonals ---- */
+/* ---- triangles and diagonals ----------------------------------------------------------------- */
 
-START_TEST(triangles) {
+START_TEST(triangles)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(3, 4)), y = nb_lower(x, 0);
     is(y, NB_SHAPE(3, 4), VALUES(1, 0, 0, 0, 5, 6, 0, 0, 9, 10, 11, 0));
@@ -219,7 +227,8 @@ START_TEST(triangles) {
 }
 END_TEST
 
-START_TEST(diagonals) {
+START_TEST(diagonals)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2)), y = nb_diag(x, 1);
     is(y, NB_SHAPE(3, 3), VALUES(0, 1, 0, 0, 0, 2, 0, 0, 0));
@@ -255,7 +264,8 @@ START_TEST(diagonals) {
 }
 END_TEST
 
-START_TEST(diagonals_refuse) {
+START_TEST(diagonals_refuse)
+{
     nb_tape *t = tape_of(_i);
     nb_var deep = ramp(t, NB_SHAPE(1, 1, 1, 1, 1, 1, 1, 2)), m = ramp(t, NB_SHAPE(3, 3));
     nb_var v = ramp(t, NB_SHAPE(3)), s = nb_input(t, "s", 1);
@@ -270,7 +280,8 @@ START_TEST(diagonals_refuse) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     const TTest *const tests[] = {
         views,      views_refuse,      permutations, permutations_all, permutations_refuse,
         repetition, repetition_refuse, triangles,    diagonals,        diagonals_refuse};

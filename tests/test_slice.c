@@ -4,10 +4,11 @@
  */
 #include "ramp.h"
 
-/* ---- slices ---- */
+/* ---- slices ---------------------------------------------------------------------------------- */
 
 /* Start, stop and step on an axis of n, and the positions that Python's range gives. */
-START_TEST(slice_positions) {
+START_TEST(slice_positions)
+{
     static const struct {
         int64_t n, start, stop, step, count, at[5];
     } cases[] = {
@@ -54,7 +55,8 @@ START_TEST(slice_positions) {
 }
 END_TEST
 
-START_TEST(slice_refuses) {
+START_TEST(slice_refuses)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2, 3)), s = nb_input(t, "s", 3);
     REFUSED(nb_slice(x, 2, 0, 1, 1), x, NB_ERR_AXIS);
@@ -64,9 +66,10 @@ START_TEST(slice_refuses) {
 }
 END_TEST
 
-/* ---- joining ---- */
+/* ---- joining --------------------------------------------------------------------------------- */
 
-START_TEST(joins) {
+START_TEST(joins)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2, 2)), c = nb_zeros(t, NB_SHAPE(2, 1)), s = nb_input(t, "s", 9);
     nb_var y = nb_concat(3, (nb_var[]){x, c, x}, -1);
@@ -91,7 +94,8 @@ START_TEST(joins) {
 }
 END_TEST
 
-START_TEST(joins_refuse) {
+START_TEST(joins_refuse)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2, 2)), y = ramp(t, NB_SHAPE(2, 3)), s = nb_input(t, "s", 9);
     nb_var p = ramp(t, NB_POINT), v = ramp(t, NB_SHAPE(4)),
@@ -113,7 +117,8 @@ START_TEST(joins_refuse) {
 }
 END_TEST
 
-START_TEST(splits) {
+START_TEST(splits)
+{
     nb_tape *t = tape_of(_i);
     nb_var x = ramp(t, NB_SHAPE(2, 6)), part[6];
     ck_assert_int_eq(nb_split(x, 3, 1, part), NB_OK);
@@ -142,7 +147,8 @@ START_TEST(splits) {
 END_TEST
 
 /* All parts or none, when memory ends in the middle. */
-START_TEST(splits_wholly) {
+START_TEST(splits_wholly)
+{
     nb_tape *t = nb_tape_new(&(nb_options){.dtype = (nb_dtype)_i, .max_bytes = 1 << 20});
     static double zeros[1 << 14];
     nb_var x = nb_tensor(t, "x", NB_SHAPE(2, 1 << 13), zeros), part[2] = {x, x};
@@ -160,7 +166,8 @@ START_TEST(splits_wholly) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     const TTest *const tests[] = {slice_positions, slice_refuses, joins,
                                   joins_refuse,    splits,        splits_wholly};
     return run("slice", sizeof tests / sizeof *tests, tests);

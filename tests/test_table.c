@@ -64,18 +64,22 @@ static const struct {
     {"asin", -1, 1},         {"acos", -1, 1},         {"atanh", -0.99999, 0.99999},
 };
 
-#define WIDEN(p) \
-    { (wide)(p)[0], (wide)(p)[1], (wide)(p)[2] }
+#define WIDEN(p)                                 \
+    {                                            \
+        (wide)(p)[0], (wide)(p)[1], (wide)(p)[2] \
+    }
 
 static uint64_t state;
 
-static double uniform(double lo, double hi) {
+static double uniform(double lo, double hi)
+{
     state = state * 6364136223846793005u + 1442695040888963407u;
     return lo + (hi - lo) * ((double)(state >> 11) * 0x1p-53);
 }
 
 /* Over a range of many magnitudes every other sample is drawn small */
-static void sample(const struct row *row, double lo, double hi, double at[3]) {
+static void sample(const struct row *row, double lo, double hi, double at[3])
+{
     for (int i = 0; i < row->operands; i++) {
         at[i] = i == 0 ? uniform(lo, hi) : uniform(row->lo[i], row->hi[i]);
     }
@@ -85,7 +89,8 @@ static void sample(const struct row *row, double lo, double hi, double at[3]) {
     }
 }
 
-static double bound_of(const struct row *row, int function) {
+static double bound_of(const struct row *row, int function)
+{
     for (int i = 0; i < COUNT(bounds); i++) {
         if (strcmp(bounds[i].name, row->name) == 0 && bounds[i].function == function) {
             return bounds[i].ulps;
@@ -95,13 +100,15 @@ static double bound_of(const struct row *row, int function) {
 }
 
 /* One unit in the last of `digits` binary places of t */
-static wide ulp(wide t, int digits, int least) {
+static wide ulp(wide t, int digits, int least)
+{
     int e;
     frexpl(t, &e);
     return ldexpl(1, (e > least ? e : least) - digits);
 }
 
-static wide wide_at(const struct row *row, int function, const wide p[3]) {
+static wide wide_at(const struct row *row, int function, const wide p[3])
+{
     wide r = row->f[0].w(p[0], p[1], p[2], 0);
     return function == 0 ? r : row->f[function].w(p[0], p[1], p[2], r);
 }
@@ -111,7 +118,8 @@ static wide wide_at(const struct row *row, int function, const wide p[3]) {
  * changes sign nearby; then the largest nearby. A kink's jump to or from 0 counts as a change of
  * sign.
  */
-static wide scale_at(const struct row *row, int function, const wide p[3], wide t) {
+static wide scale_at(const struct row *row, int function, const wide p[3], wide t)
+{
     wide most = fabsl(t);
     bool change = false;
     for (int i = 0; i < row->operands; i++) {
@@ -126,12 +134,14 @@ static wide scale_at(const struct row *row, int function, const wide p[3], wide 
     return change ? most : fabsl(t);
 }
 
-static double double_at(const struct row *row, int function, const double p[3]) {
+static double double_at(const struct row *row, int function, const double p[3])
+{
     double r = row->f[0].d(p[0], p[1], p[2], 0);
     return function == 0 ? r : row->f[function].d(p[0], p[1], p[2], r);
 }
 
-static void check_rounding(const struct row *row, double lo, double hi, int samples) {
+static void check_rounding(const struct row *row, double lo, double hi, int samples)
+{
     for (int s = 0; s < samples; s++) {
         double at[3] = {0};
         sample(row, lo, hi, at);
@@ -152,7 +162,8 @@ static void check_rounding(const struct row *row, double lo, double hi, int samp
     }
 }
 
-START_TEST(test_rounding) {
+START_TEST(test_rounding)
+{
     const struct row *row = &rows[_i];
     if (!HAVE_WIDE) {
         return;
@@ -167,7 +178,8 @@ START_TEST(test_rounding) {
 END_TEST
 
 /* Every range beyond the table's and every bound is for a row that exists */
-START_TEST(test_names) {
+START_TEST(test_names)
+{
     int found = 0;
     for (int i = 0; i < COUNT(rows); i++) {
         for (int j = 0; j < COUNT(tails); j++) {
@@ -183,7 +195,8 @@ START_TEST(test_names) {
 END_TEST
 
 /* The central difference of a row's value along one operand */
-static wide difference(const struct row *row, int axis, const double at[3], wide h) {
+static wide difference(const struct row *row, int axis, const double at[3], wide h)
+{
     wide up[3] = WIDEN(at), down[3] = WIDEN(at);
     up[axis] += h;
     down[axis] -= h;
@@ -194,7 +207,8 @@ static wide difference(const struct row *row, int axis, const double at[3], wide
  * Differences at steps h, h/2, h/4, ... extrapolated to step 0 (Richardson, Ridders). The error
  * estimate is the least change seen between neighbours of the tableau, and what rounding leaves.
  */
-static wide extrapolate(const struct row *row, int axis, const double at[3], wide *error) {
+static wide extrapolate(const struct row *row, int axis, const double at[3], wide *error)
+{
     enum { LEVELS = 7 };
     const wide p[3] = WIDEN(at);
     wide a[LEVELS][LEVELS], best = 0, h = 1 / 32.0L;
@@ -216,7 +230,8 @@ static wide extrapolate(const struct row *row, int axis, const double at[3], wid
 }
 
 /* Some samples straddle a kink, and their estimate says so; three quarters must be sharp */
-START_TEST(test_slopes_against_differences) {
+START_TEST(test_slopes_against_differences)
+{
     const struct row *row = &rows[_i];
     const int samples = 100;
     for (int axis = 0; axis < row->operands && row->kind != TESTING; axis++) {
@@ -242,7 +257,8 @@ START_TEST(test_slopes_against_differences) {
 }
 END_TEST
 
-static const struct row *row_named(const char *name) {
+static const struct row *row_named(const char *name)
+{
     for (int i = 0; i < COUNT(rows); i++) {
         if (strcmp(rows[i].name, name) == 0) {
             return &rows[i];
@@ -253,7 +269,8 @@ static const struct row *row_named(const char *name) {
 }
 
 /* `got` is `want` within ulps; NaN wants NaN */
-static bool close_to(double got, double want, double ulps) {
+static bool close_to(double got, double want, double ulps)
+{
     if (isnan(want) || isinf(want) || want == 0) {
         return isnan(want) ? isnan(got) : got == want;
     }
@@ -261,7 +278,8 @@ static bool close_to(double got, double want, double ulps) {
 }
 
 /* Half an ulp more, for the literal's own rounding */
-static void check_point(const struct row *row, const struct point *point) {
+static void check_point(const struct row *row, const struct point *point)
+{
     for (int f = 0; f <= row->operands && row->f[f].d; f++) {
         double got = double_at(row, f, point->at), want = point->value[f];
         ck_assert_msg(want == ANY || close_to(got, want, bound_of(row, f) + 0.5),
@@ -270,7 +288,8 @@ static void check_point(const struct row *row, const struct point *point) {
     }
 }
 
-START_TEST(test_literals) {
+START_TEST(test_literals)
+{
     const struct row *row = &rows[_i];
     int found = 0;
     for (int i = 0; i < COUNT(literals); i++) {
@@ -284,7 +303,8 @@ START_TEST(test_literals) {
 }
 END_TEST
 
-START_TEST(test_hard_points) {
+START_TEST(test_hard_points)
+{
     const struct point *point = &hard_points[_i];
     const struct row *row = row_named(point->name);
     check_point(row, point);
@@ -293,7 +313,8 @@ START_TEST(test_hard_points) {
 }
 END_TEST
 
-START_TEST(test_float) {
+START_TEST(test_float)
+{
     const struct row *row = &rows[_i];
     for (int s = 0; s < 500; s++) {
         double at[3] = {0};
@@ -321,7 +342,8 @@ END_TEST
  * Through any operand into the value, unless a selection does not depend on that operand here; and
  * into the slope of a row of one operand, unless that is the same everywhere.
  */
-START_TEST(test_nan) {
+START_TEST(test_nan)
+{
     const struct row *row = &rows[_i];
     if (row->kind == TESTING) {
         return;
@@ -347,7 +369,8 @@ START_TEST(test_nan) {
 END_TEST
 
 /* Where gamma(n + 1) overflows a double, and far from 0 on either side */
-START_TEST(test_polygamma_far) {
+START_TEST(test_polygamma_far)
+{
     static const struct point far[] = {
         {"polygamma", {3, 200}, {-9.8972933203120519e+278}},
         {"polygamma", {10000000000.0, 1}, {1.00000000005e-10}},
@@ -365,11 +388,10 @@ START_TEST(test_polygamma_far) {
 }
 END_TEST
 
-static void reset(void) {
-    state = 1;
-}
+static void reset(void) { state = 1; }
 
-int main(void) {
+int main(void)
+{
     Suite *suite = suite_create("table");
     TCase *tests = tcase_create("rows");
     tcase_add_checked_fixture(tests, reset, NULL);

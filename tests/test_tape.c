@@ -79,7 +79,7 @@ START_TEST(rewinding_keeps_what_is_below)
 }
 END_TEST
 
-/* ---- handles against a model ---- */
+/* ---- handles against a model ----------------------------------------------------------------- */
 
 enum { STEPS = 20000, KEPT = 400 };
 
@@ -230,7 +230,7 @@ START_TEST(tapes_do_not_mix)
 }
 END_TEST
 
-/* ---- modes ---- */
+/* ---- modes ----------------------------------------------------------------------------------- */
 
 START_TEST(paused_recording_makes_constants)
 {
@@ -275,7 +275,7 @@ START_TEST(leaf_and_detach)
 }
 END_TEST
 
-/* ---- names ---- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 START_TEST(names)
 {
@@ -310,7 +310,7 @@ START_TEST(names)
 }
 END_TEST
 
-/* ---- leaves and reading ---- */
+/* ---- leaves and reading ---------------------------------------------------------------------- */
 
 static void holds(nb_var x, int64_t n, const double *expected, double within)
 {

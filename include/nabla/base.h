@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #if defined(__GNUC__)
-#define NB_API         __attribute__((visibility("default")))
+#define NB_API           __attribute__((visibility("default")))
 #define NBI_FORMAT(a, b) __attribute__((format(printf, a, b)))
 #else
 #define NB_API
@@ -28,25 +28,25 @@
 extern "C" {
 #endif
 
-/* ---- status ------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 /* code, name, what it means: the one map of errors */
-#define NB_CODES(X)                                                                                \
-    X(NB_OK, "ok", "no error")                                                                     \
-    X(NB_ERR_ARGUMENT, "argument", "an argument is NULL or out of its range")                      \
-    X(NB_ERR_HANDLE, "handle", "a var is stale, of another tape, or not a var at all")             \
-    X(NB_ERR_SHAPE, "shape", "the shapes of the operands do not fit the operation")                \
-    X(NB_ERR_AXIS, "axis", "an axis does not exist or is named twice")                             \
-    X(NB_ERR_INDEX, "index", "an index lies outside its axis")                                     \
-    X(NB_ERR_OVERFLOW, "overflow", "a product of sizes does not fit the address space")            \
-    X(NB_ERR_EMPTY, "empty", "a reduction without an identity over no elements")                   \
-    X(NB_ERR_SEED, "seed", "backward from a tensor needs a seed")                                  \
-    X(NB_ERR_GRADIENT, "gradient", "an operation on the way has no derivative rule")               \
-    X(NB_ERR_MEMORY, "memory", "the allocator had no memory")                                      \
-    X(NB_ERR_LIMIT, "limit", "a limit was reached: node ids, or the tape's memory cap")            \
-    X(NB_ERR_CALLBACK, "callback", "a function supplied by the caller failed")                     \
-    X(NB_ERR_ANOMALY, "anomaly", "a value or gradient is not finite")                              \
-    X(NB_ERR_DOMAIN, "domain", "the operand lies where the operation is not defined")              \
+#define NB_CODES(X)                                                                     \
+    X(NB_OK, "ok", "no error")                                                          \
+    X(NB_ERR_ARGUMENT, "argument", "an argument is NULL or out of its range")           \
+    X(NB_ERR_HANDLE, "handle", "a var is stale, of another tape, or not a var at all")  \
+    X(NB_ERR_SHAPE, "shape", "the shapes of the operands do not fit the operation")     \
+    X(NB_ERR_AXIS, "axis", "an axis does not exist or is named twice")                  \
+    X(NB_ERR_INDEX, "index", "an index lies outside its axis")                          \
+    X(NB_ERR_OVERFLOW, "overflow", "a product of sizes does not fit the address space") \
+    X(NB_ERR_EMPTY, "empty", "a reduction without an identity over no elements")        \
+    X(NB_ERR_SEED, "seed", "backward from a tensor needs a seed")                       \
+    X(NB_ERR_GRADIENT, "gradient", "an operation on the way has no derivative rule")    \
+    X(NB_ERR_MEMORY, "memory", "the allocator had no memory")                           \
+    X(NB_ERR_LIMIT, "limit", "a limit was reached: node ids, or the tape's memory cap") \
+    X(NB_ERR_CALLBACK, "callback", "a function supplied by the caller failed")          \
+    X(NB_ERR_ANOMALY, "anomaly", "a value or gradient is not finite")                   \
+    X(NB_ERR_DOMAIN, "domain", "the operand lies where the operation is not defined")   \
     X(NB_ERR_LAW, "law", "an operation breaks a law that every operation obeys")
 
 #define NBI_CODE(code, name, text) code,
@@ -58,7 +58,7 @@ NB_API const char *nb_code_name(nb_code code);
 /* one sentence on what the code means; never NULL */
 NB_API const char *nb_code_text(nb_code code);
 
-/* ---- element types and shapes --------------------------------------------------------------- */
+/* ---- element types and shapes ---------------------------------------------------------------- */
 
 typedef enum nb_dtype { NB_F64, NB_F32 } nb_dtype;
 
@@ -109,15 +109,14 @@ static inline nb_axes nbi_axes_list(std::initializer_list<int> a)
 #define NB_ALL        nb_axes_make((size_t)-1, NULL)
 extern "C" {
 #else
-#define NB_SHAPE(...)                                                                              \
+#define NB_SHAPE(...) \
     nb_shape_make(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__})
-#define NB_AXES(...)                                                                               \
-    nb_axes_make(sizeof((int[]){__VA_ARGS__}) / sizeof(int), (int[]){__VA_ARGS__})
-#define NB_POINT ((nb_shape){0, {0}})
-#define NB_ALL   ((nb_axes){-1, {0}})
+#define NB_AXES(...) nb_axes_make(sizeof((int[]){__VA_ARGS__}) / sizeof(int), (int[]){__VA_ARGS__})
+#define NB_POINT     ((nb_shape){0, {0}})
+#define NB_ALL       ((nb_axes){-1, {0}})
 #endif
 
-/* ---- memory --------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* All memory goes through one function. resize(ctx, NULL, 0, n) allocates, resize(ctx, p, n, 0)
  * frees and returns NULL, anything else grows or shrinks as realloc does. It returns memory
@@ -128,7 +127,7 @@ typedef struct nb_allocator {
     void *ctx;
 } nb_allocator;
 
-/* ---- random numbers --------------------------------------------------------------------------- */
+/* ---- random numbers -------------------------------------------------------------------------- */
 
 /* xoshiro256++: an explicit, copyable state, the same sequence on every machine. */
 typedef struct nb_rng {
@@ -137,9 +136,9 @@ typedef struct nb_rng {
 
 NB_API nb_rng nb_rng_seed(uint64_t seed);
 NB_API uint64_t nb_rng_bits(nb_rng *r);
-NB_API double nb_rng_uniform(nb_rng *r);                    /* in [0, 1) */
-NB_API double nb_rng_normal(nb_rng *r);                     /* mean 0, variance 1 */
-NB_API uint64_t nb_rng_below(nb_rng *r, uint64_t n);        /* in [0, n), unbiased; 0 if n is 0 */
+NB_API double nb_rng_uniform(nb_rng *r);             /* in [0, 1) */
+NB_API double nb_rng_normal(nb_rng *r);              /* mean 0, variance 1 */
+NB_API uint64_t nb_rng_below(nb_rng *r, uint64_t n); /* in [0, n), unbiased; 0 if n is 0 */
 
 #ifdef __cplusplus
 }

@@ -27,7 +27,7 @@ NB_API nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size
 /* The gradient of y, summed if it is a tensor, by x. */
 NB_API nb_var nb_derivative(nb_var y, nb_var x);
 
-/* ---- dense derivatives, as numbers --------------------------------------------------------- */
+/* ---- dense derivatives, as numbers ----------------------------------------------------------- */
 
 /* These sweep, so they replace the gradients (the forward mode: the tangents) of the sweep before,
  * and what nb_grad reads afterwards, or finds in borrowed memory, is left over from their last

@@ -36,9 +36,9 @@ typedef struct nbi_hot {
     nbi_cell *cells;
     nbi_args *args;
     uint8_t *ops;
-    uint32_t length; /* nodes recorded */
-    uint32_t limit;  /* of the fast path: the capacity, or 0 when a mode wants every op seen */
-    uint32_t epoch;  /* of new handles; the two lowest bits are the tags below */
+    uint32_t length;     /* nodes recorded */
+    uint32_t limit;      /* of the fast path: the capacity, or 0 when a mode wants every op seen */
+    uint32_t epoch;      /* of new handles; the two lowest bits are the tags below */
     uint32_t shared[16]; /* places of recent constants, by hash; looked at before they are used */
 } nbi_hot;
 
@@ -67,15 +67,9 @@ static inline nb_var nb_num(double value)
     return nbi_handle(NULL, word[0], word[1]);
 }
 
-static inline nb_var nbi_num_f32(float value)
-{
-    return nb_num((double)value);
-}
+static inline nb_var nbi_num_f32(float value) { return nb_num((double)value); }
 
-static inline nb_var nbi_same(nb_var x)
-{
-    return x;
-}
+static inline nb_var nbi_same(nb_var x) { return x; }
 
 NBI_INLINE bool nbi_fast1(nb_var a)
 {
@@ -90,10 +84,7 @@ NBI_INLINE bool nbi_fast2(nb_var a, nb_var b)
            h->length < h->limit;
 }
 
-NBI_INLINE double nbi_at(nb_var x)
-{
-    return ((const nbi_hot *)x.tape)->cells[x.index].value;
-}
+NBI_INLINE double nbi_at(nb_var x) { return ((const nbi_hot *)x.tape)->cells[x.index].value; }
 
 /* Appends a node; the caller has checked that there is room. */
 NBI_INLINE nb_var nbi_push(nb_tape *t, uint8_t op, uint32_t a, uint32_t b, double value)
@@ -145,17 +136,17 @@ NB_API nb_var nb_sub(nb_var x, nb_var y);
 NB_API nb_var nb_mul(nb_var x, nb_var y);
 NB_API nb_var nb_div(nb_var x, nb_var y);
 
-#define NBI_INLINE_BINARY(name, op, code)                                                          \
-    NBI_INLINE nb_var nbi_inline_##name(nb_var x, nb_var y)                                        \
-    {                                                                                              \
-        uint32_t k;                                                                                \
-        if (nbi_fast2(x, y))                                                                       \
-            return nbi_push(x.tape, code, x.index, y.index, nbi_at(x) op nbi_at(y));               \
-        if (nbi_fast_constant(x, y, &k))                                                           \
-            return nbi_push(x.tape, code + 1, x.index, k, nbi_at(x) op nbi_number(y));             \
-        if (nbi_fast_constant(y, x, &k))                                                           \
-            return nbi_push(y.tape, code + 2, k, y.index, nbi_number(x) op nbi_at(y));             \
-        return nb_##name(x, y);                                                                    \
+#define NBI_INLINE_BINARY(name, op, code)                                              \
+    NBI_INLINE nb_var nbi_inline_##name(nb_var x, nb_var y)                            \
+    {                                                                                  \
+        uint32_t k;                                                                    \
+        if (nbi_fast2(x, y))                                                           \
+            return nbi_push(x.tape, code, x.index, y.index, nbi_at(x) op nbi_at(y));   \
+        if (nbi_fast_constant(x, y, &k))                                               \
+            return nbi_push(x.tape, code + 1, x.index, k, nbi_at(x) op nbi_number(y)); \
+        if (nbi_fast_constant(y, x, &k))                                               \
+            return nbi_push(y.tape, code + 2, k, y.index, nbi_number(x) op nbi_at(y)); \
+        return nb_##name(x, y);                                                        \
     }
 NBI_INLINE_BINARY(add, +, NBI_INLINE_ADD)
 NBI_INLINE_BINARY(sub, -, NBI_INLINE_SUB)
@@ -165,9 +156,6 @@ NBI_INLINE_BINARY(div, /, NBI_INLINE_DIV)
 
 #ifdef __cplusplus
 }
-inline nb_var::nb_var(double number)
-{
-    *this = nb_num(number);
-}
+inline nb_var::nb_var(double number) { *this = nb_num(number); }
 #endif
 #endif

@@ -45,7 +45,7 @@ typedef struct nb_call {
     size_t n_in;
     const nb_array *in;
     const nb_array *out;
-    void *state; /* the library's copy of what nb_apply was given, or NULL */
+    void *state;        /* the library's copy of what nb_apply was given, or NULL */
     const nb_var *vars; /* the operands, for messages; NULL in reverse */
 } nb_call;
 
@@ -115,14 +115,14 @@ NB_API nb_var nb_apply(const nb_op *op, size_t n_in, const nb_var *in, const voi
 /* Puts the first error on the tape with a message that names the operation, this reason, the
  * operands with their names and shapes, and the detail (a printf format, may be NULL).
  * Returns code. */
-NB_API nb_code nb_refuse(const nb_call *c, nb_code code, const char *reason, const char *detail, ...)
-    NBI_FORMAT(4, 5);
+NB_API nb_code nb_refuse(const nb_call *c, nb_code code, const char *reason, const char *detail,
+                         ...) NBI_FORMAT(4, 5);
 
 /* Memory that lives as long as the node, for forward to keep results that reverse will need.
  * NULL when there is none (the error is on the tape already). */
 NB_API void *nb_keep(const nb_call *c, size_t bytes);
 
-/* ---- for sample functions ---------------------------------------------------------------------- */
+/* ---- for sample functions -------------------------------------------------------------------- */
 
 NB_API nb_tape *nb_sample_tape(nb_sampler *s);
 /* A differentiable input with elements drawn from [low, high]. */

@@ -21,7 +21,7 @@
 #ifdef __cplusplus
 #define NBI_VAR(x) nb_var(x)
 #else
-#define NBI_VAR(x) _Generic((x), nb_var: nbi_same, float: nbi_num_f32, default: nb_num)(x)
+#define NBI_VAR(x) _Generic((x), nb_var : nbi_same, float : nbi_num_f32, default : nb_num)(x)
 #endif
 #ifdef NB_LOCATE
 #define NBI_FIRST(x) nb_located(NBI_VAR(x), __FILE__, __LINE__)
@@ -33,7 +33,7 @@
 extern "C" {
 #endif
 
-/* ---- arithmetic ----------------------------------------------------------------------------------- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 NB_API nb_var nb_add(nb_var x, nb_var y);
 NB_API nb_var nb_sub(nb_var x, nb_var y);
@@ -41,19 +41,19 @@ NB_API nb_var nb_mul(nb_var x, nb_var y);
 NB_API nb_var nb_div(nb_var x, nb_var y);
 NB_API nb_var nb_fma(nb_var x, nb_var y, nb_var z); /* x y + z, rounded once */
 NB_API nb_var nb_neg(nb_var x);
-NB_API nb_var nb_recip(nb_var x);                   /* 1 / x */
-NB_API nb_var nb_pow(nb_var x, nb_var y);           /* differentiable in both */
-NB_API nb_var nb_powi(nb_var x, nb_var n);          /* n a whole number, taken as constant */
+NB_API nb_var nb_recip(nb_var x);          /* 1 / x */
+NB_API nb_var nb_pow(nb_var x, nb_var y);  /* differentiable in both */
+NB_API nb_var nb_powi(nb_var x, nb_var n); /* n a whole number, taken as constant */
 NB_API nb_var nb_square(nb_var x);
 NB_API nb_var nb_sqrt(nb_var x);
-NB_API nb_var nb_rsqrt(nb_var x);                   /* 1 / sqrt x */
+NB_API nb_var nb_rsqrt(nb_var x); /* 1 / sqrt x */
 NB_API nb_var nb_cbrt(nb_var x);
-NB_API nb_var nb_hypot(nb_var x, nb_var y);         /* sqrt(x^2 + y^2), no overflow; slopes 0 at 0 */
-NB_API nb_var nb_fmod(nb_var x, nb_var y);          /* remainder of x / y truncated */
+NB_API nb_var nb_hypot(nb_var x, nb_var y); /* sqrt(x^2 + y^2), no overflow; slopes 0 at 0 */
+NB_API nb_var nb_fmod(nb_var x, nb_var y);  /* remainder of x / y truncated */
 /* a b where a is not 0, and exactly 0 where it is, whatever b: the product of the chain rule. */
 NB_API nb_var nb_chain(nb_var a, nb_var b);
 
-/* ---- exponentials and logarithms -------------------------------------------------------------------- */
+/* ---- exponentials and logarithms ------------------------------------------------------------- */
 
 NB_API nb_var nb_exp(nb_var x);
 NB_API nb_var nb_exp2(nb_var x);
@@ -66,7 +66,7 @@ NB_API nb_var nb_xlogx(nb_var x);               /* 0 at 0 */
 NB_API nb_var nb_xlogy(nb_var x, nb_var y);     /* 0 where x is 0, unless y is NaN */
 NB_API nb_var nb_logaddexp(nb_var x, nb_var y); /* log(e^x + e^y) */
 
-/* ---- trigonometry and hyperbolics --------------------------------------------------------------------- */
+/* ---- trigonometry and hyperbolics ------------------------------------------------------------ */
 
 NB_API nb_var nb_sin(nb_var x);
 NB_API nb_var nb_cos(nb_var x);
@@ -82,7 +82,7 @@ NB_API nb_var nb_asinh(nb_var x);
 NB_API nb_var nb_acosh(nb_var x);
 NB_API nb_var nb_atanh(nb_var x);
 
-/* ---- rounding, comparing, selecting ---------------------------------------------------------------------- */
+/* ---- rounding, comparing, selecting ---------------------------------------------------------- */
 
 NB_API nb_var nb_abs(nb_var x);  /* slope 0 at 0 */
 NB_API nb_var nb_sign(nb_var x); /* -1, 0 or 1 */
@@ -102,7 +102,7 @@ NB_API nb_var nb_eq(nb_var x, nb_var y);
 NB_API nb_var nb_ne(nb_var x, nb_var y);
 NB_API nb_var nb_where(nb_var condition, nb_var x, nb_var y); /* x where it is not 0, else y */
 
-/* ---- special functions --------------------------------------------------------------------------------------- */
+/* ---- special functions ----------------------------------------------------------------------- */
 
 NB_API nb_var nb_erf(nb_var x);
 NB_API nb_var nb_erfc(nb_var x);
@@ -113,32 +113,32 @@ NB_API nb_var nb_lgamma(nb_var x);
 NB_API nb_var nb_digamma(nb_var x);
 NB_API nb_var nb_polygamma(nb_var x, nb_var n); /* the n-th derivative of digamma */
 
-/* ---- activations ------------------------------------------------------------------------------------------------ */
+/* ---- activations ----------------------------------------------------------------------------- */
 
-NB_API nb_var nb_sigmoid(nb_var x);     /* 1 / (1 + e^-x) */
+NB_API nb_var nb_sigmoid(nb_var x); /* 1 / (1 + e^-x) */
 NB_API nb_var nb_log_sigmoid(nb_var x);
-NB_API nb_var nb_softplus(nb_var x);    /* log(1 + e^x) */
-NB_API nb_var nb_relu(nb_var x);        /* max(x, 0) */
+NB_API nb_var nb_softplus(nb_var x);                 /* log(1 + e^x) */
+NB_API nb_var nb_relu(nb_var x);                     /* max(x, 0) */
 NB_API nb_var nb_leaky_relu(nb_var x, nb_var slope); /* x, or slope x below 0; usually 0.1 */
-NB_API nb_var nb_relu6(nb_var x);       /* min(max(x, 0), 6) */
-NB_API nb_var nb_elu(nb_var x, nb_var alpha);  /* alpha (e^x - 1) below 0 */
+NB_API nb_var nb_relu6(nb_var x);                    /* min(max(x, 0), 6) */
+NB_API nb_var nb_elu(nb_var x, nb_var alpha);        /* alpha (e^x - 1) below 0 */
 NB_API nb_var nb_selu(nb_var x);
 NB_API nb_var nb_celu(nb_var x, nb_var alpha); /* alpha (e^(x/alpha) - 1) below 0 */
-NB_API nb_var nb_gelu(nb_var x);        /* x Phi(x), exact */
-NB_API nb_var nb_gelu_tanh(nb_var x);   /* its approximation by tanh */
-NB_API nb_var nb_silu(nb_var x);        /* x sigmoid(x) */
-NB_API nb_var nb_mish(nb_var x);        /* x tanh(softplus(x)) */
-NB_API nb_var nb_softsign(nb_var x);    /* x / (1 + |x|) */
-NB_API nb_var nb_hard_tanh(nb_var x);   /* x clamped to [-1, 1], slope 0 at the ends */
-NB_API nb_var nb_hard_sigmoid(nb_var x); /* relu6(x + 3) / 6 */
-NB_API nb_var nb_hard_swish(nb_var x);  /* x hard_sigmoid(x) */
-NB_API nb_var nb_step(nb_var x);        /* 1 above 0, else 0 */
+NB_API nb_var nb_gelu(nb_var x);               /* x Phi(x), exact */
+NB_API nb_var nb_gelu_tanh(nb_var x);          /* its approximation by tanh */
+NB_API nb_var nb_silu(nb_var x);               /* x sigmoid(x) */
+NB_API nb_var nb_mish(nb_var x);               /* x tanh(softplus(x)) */
+NB_API nb_var nb_softsign(nb_var x);           /* x / (1 + |x|) */
+NB_API nb_var nb_hard_tanh(nb_var x);          /* x clamped to [-1, 1], slope 0 at the ends */
+NB_API nb_var nb_hard_sigmoid(nb_var x);       /* relu6(x + 3) / 6 */
+NB_API nb_var nb_hard_swish(nb_var x);         /* x hard_sigmoid(x) */
+NB_API nb_var nb_step(nb_var x);               /* 1 above 0, else 0 */
 
-/* ---- many scalars to one: one node each ----------------------------------------------------------------------------- */
+/* ---- many scalars to one: one node each ------------------------------------------------------ */
 
 NB_API nb_var nb_sum_of(size_t n, const nb_var *x);
 NB_API nb_var nb_mean_of(size_t n, const nb_var *x);
-NB_API nb_var nb_dot_of(size_t n, const nb_var *x, const nb_var *y); /* sum of x[i] y[i] */
+NB_API nb_var nb_dot_of(size_t n, const nb_var *x, const nb_var *y);     /* sum of x[i] y[i] */
 NB_API nb_var nb_combine_of(size_t n, const double *c, const nb_var *x); /* sum of c[i] x[i] */
 NB_API nb_var nb_logsumexp_of(size_t n, const nb_var *x);
 NB_API nb_var nb_norm_of(size_t n, const nb_var *x);
@@ -147,7 +147,7 @@ NB_API nb_var nb_min_of(size_t n, const nb_var *x);
 /* max over j of b[j] + sum over i of w[j n + i] x[i]: k affine pieces of n inputs. */
 NB_API nb_var nb_maxout_of(size_t k, size_t n, const nb_var *w, const nb_var *b, const nb_var *x);
 
-/* ---- reductions -------------------------------------------------------------------------------------------------------- */
+/* ---- reductions ------------------------------------------------------------------------------ */
 
 /* Over all elements: the result is a scalar node. */
 NB_API nb_var nb_sum(nb_var x);
@@ -177,7 +177,7 @@ NB_API nb_var nb_logsumexp_over(nb_var x, nb_axes axes, bool keep);
 NB_API nb_code nb_argmax(nb_var x, int axis, int64_t *out);
 NB_API nb_code nb_argmin(nb_var x, int axis, int64_t *out);
 
-/* ---- products ----------------------------------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 /* Vectors, matrices, and batches of matrices with broadcast leading axes, as NumPy's matmul. */
 NB_API nb_var nb_matmul(nb_var a, nb_var b);
@@ -188,16 +188,16 @@ NB_API nb_var nb_affine(nb_var x, nb_var w, nb_var b);
 NB_API nb_var nb_dot(nb_var a, nb_var b);   /* two vectors of one length: a scalar */
 NB_API nb_var nb_outer(nb_var a, nb_var b); /* [n] and [m] to [n m] */
 
-/* ---- shape --------------------------------------------------------------------------------------------------------------- */
+/* ---- shape ----------------------------------------------------------------------------------- */
 
 /* One dimension may be -1: it is inferred. Shares storage. */
 NB_API nb_var nb_reshape(nb_var x, nb_shape shape);
-NB_API nb_var nb_flatten(nb_var x);                  /* to one axis */
-NB_API nb_var nb_permute(nb_var x, nb_axes order);   /* axis i of the result is axis order[i] of x */
-NB_API nb_var nb_transpose(nb_var x);                /* the last two axes exchanged */
-NB_API nb_var nb_expand(nb_var x, nb_shape shape);   /* broadcast to the shape */
-NB_API nb_var nb_squeeze(nb_var x, nb_axes axes);    /* drops axes of size 1; NB_ALL: all such */
-NB_API nb_var nb_unsqueeze(nb_var x, int axis);      /* a new axis of size 1 at that place */
+NB_API nb_var nb_flatten(nb_var x);                /* to one axis */
+NB_API nb_var nb_permute(nb_var x, nb_axes order); /* axis i of the result is axis order[i] of x */
+NB_API nb_var nb_transpose(nb_var x);              /* the last two axes exchanged */
+NB_API nb_var nb_expand(nb_var x, nb_shape shape); /* broadcast to the shape */
+NB_API nb_var nb_squeeze(nb_var x, nb_axes axes);  /* drops axes of size 1; NB_ALL: all such */
+NB_API nb_var nb_unsqueeze(nb_var x, int axis);    /* a new axis of size 1 at that place */
 /* Elements start, start + step, … before stop along an axis. As in Python: negative positions count
  * from the end, positions beyond an end are moved to it, a negative step walks back. */
 NB_API nb_var nb_slice(nb_var x, int axis, int64_t start, int64_t stop, int64_t step);
@@ -218,7 +218,7 @@ NB_API nb_var nb_diag(nb_var x, int64_t k);     /* a vector to a matrix with it 
 NB_API nb_var nb_diagonal(nb_var x, int64_t k); /* diagonal k of the last two axes */
 NB_API nb_var nb_trace(nb_var x);               /* of a matrix: a scalar; of a batch: [batch] */
 
-/* ---- indexing -------------------------------------------------------------------------------------------------------------- */
+/* ---- indexing -------------------------------------------------------------------------------- */
 
 /* One element as a scalar node, an index for each axis: nb_at(x, 2, -1). */
 NB_API nb_var nb_at_index(nb_var x, size_t n, const int64_t *index);
@@ -229,7 +229,7 @@ static inline nb_var nbi_at_list(nb_var x, std::initializer_list<int64_t> index)
 }
 #define nb_at(x, ...) nbi_at_list(x, {__VA_ARGS__})
 #else
-#define nb_at(x, ...)                                                                              \
+#define nb_at(x, ...) \
     nb_at_index(x, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__})
 #endif
 /* Indices are checked, copied, and constant; negative ones count from the end. */
@@ -245,7 +245,7 @@ NB_API nb_var nb_scatter_add(nb_var x, int axis, nb_shape shape, const int64_t *
 /* value where mask is not 0, else x; the three broadcast, as in nb_where. */
 NB_API nb_var nb_masked_fill(nb_var x, nb_var mask, nb_var value);
 
-/* ---- along an axis ---------------------------------------------------------------------------------------------------------- */
+/* ---- along an axis --------------------------------------------------------------------------- */
 
 NB_API nb_var nb_cumsum(nb_var x, int axis);
 NB_API nb_var nb_cumprod(nb_var x, int axis);

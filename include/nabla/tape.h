@@ -43,7 +43,7 @@ typedef struct nb_var {
 #endif
 } nb_var;
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 typedef struct nb_options {
     nb_allocator allocator; /* zero: the default one */
@@ -81,9 +81,9 @@ NB_API void nb_set_anomaly(nb_tape *t, bool on);
  * Returns what it was. */
 NB_API bool nb_set_recording(nb_tape *t, bool on);
 
-/* ---- errors ----------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
-NB_API nb_code nb_status(const nb_tape *t);     /* of the first error since nb_clear */
+NB_API nb_code nb_status(const nb_tape *t);      /* of the first error since nb_clear */
 NB_API const char *nb_message(const nb_tape *t); /* "" when there is none */
 NB_API void nb_clear(nb_tape *t);
 NB_API bool nb_ok(nb_var x); /* not inert, not stale */
@@ -91,7 +91,7 @@ NB_API bool nb_ok(nb_var x); /* not inert, not stale */
  * Compile with NB_LOCATE defined and every operation calls it. */
 NB_API nb_var nb_located(nb_var x, const char *file, int line);
 
-/* ---- leaves ------------------------------------------------------------------------------------ */
+/* ---- leaves ---------------------------------------------------------------------------------- */
 
 /* A number as a var, without a tape; it takes that of the var it meets. */
 static inline nb_var nb_num(double value);
@@ -115,7 +115,7 @@ NB_API nb_var nb_zeros(nb_tape *t, nb_shape shape);
 NB_API nb_var nb_ones(nb_tape *t, nb_shape shape);
 NB_API nb_var nb_full(nb_tape *t, nb_shape shape, double value);
 NB_API nb_var nb_eye(nb_tape *t, int64_t rows, int64_t columns);
-NB_API nb_var nb_arange(nb_tape *t, double start, double stop, double step); /* stop excluded */
+NB_API nb_var nb_arange(nb_tape *t, double start, double stop, double step);     /* stop excluded */
 NB_API nb_var nb_linspace(nb_tape *t, double start, double stop, int64_t count); /* both ends */
 NB_API nb_var nb_uniform(nb_tape *t, nb_shape shape, double low, double high, nb_rng *r);
 NB_API nb_var nb_normal(nb_tape *t, nb_shape shape, double mean, double deviation, nb_rng *r);
@@ -125,33 +125,35 @@ NB_API nb_var nb_leaf(const char *name, nb_var x);
 /* x's value as a constant: no gradient flows through it. */
 NB_API nb_var nb_detach(nb_var x);
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------- */
 
-NB_API double nb_value(nb_var x); /* of a scalar or a tensor of one element; else NaN and an error */
+NB_API double
+nb_value(nb_var x); /* of a scalar or a tensor of one element; else NaN and an error */
 NB_API const void *nb_data(nb_var x); /* a tensor's elements in the tape's dtype, or NULL */
 /* Copies all elements as doubles; n must be nb_size(x). */
 NB_API nb_code nb_read(nb_var x, double *out, int64_t n);
 NB_API bool nb_is_tensor(nb_var x);
-NB_API int nb_rank(nb_var x);             /* 0 for a scalar */
+NB_API int nb_rank(nb_var x);              /* 0 for a scalar */
 NB_API int64_t nb_dim(nb_var x, int axis); /* negative axes count from the last; -1 if none */
-NB_API int64_t nb_size(nb_var x);         /* 1 for a scalar */
-NB_API nb_shape nb_shape_of(nb_var x);    /* rank -1 for a scalar */
+NB_API int64_t nb_size(nb_var x);          /* 1 for a scalar */
+NB_API nb_shape nb_shape_of(nb_var x);     /* rank -1 for a scalar */
 
 NB_API nb_var nb_name(nb_var x, const char *name); /* names the node; returns x */
 
-/* ---- the backward sweep -------------------------------------------------------------------------- */
+/* ---- the backward sweep ---------------------------------------------------------------------- */
 
 /* Gradients of f, a scalar or a tensor of one element. Replaces those of the sweep before. */
 NB_API nb_code nb_backward(nb_var f);
 
 typedef struct nb_sweep {
-    size_t n_out;              /* outputs, swept at once */
+    size_t n_out; /* outputs, swept at once */
     const nb_var *out;
-    const double *const *seed; /* per output: one number per element; NULL (the list or an entry): 1,
+    const double *const
+        *seed;     /* per output: one number per element; NULL (the list or an entry): 1,
                                 * which a tensor of several elements does not accept */
-    size_t n_want;             /* if not 0: compute gradients of these vars only, and keep them */
+    size_t n_want; /* if not 0: compute gradients of these vars only, and keep them */
     const nb_var *want;
-    bool accumulate;           /* add to the inputs' gradients of the sweeps before */
+    bool accumulate; /* add to the inputs' gradients of the sweeps before */
 } nb_sweep;
 
 NB_API nb_code nb_backward_with(const nb_sweep *s);
@@ -166,7 +168,7 @@ NB_API bool nb_has_grad(nb_var x);
  * Returns x. */
 NB_API nb_var nb_retain_grad(nb_var x);
 
-/* ---- the forward sweep ---------------------------------------------------------------------------- */
+/* ---- the forward sweep ----------------------------------------------------------------------- */
 
 /* A var given here has the direction given, also where another one leads to it.
  * Pushes the direction dx (one array of nb_size(x[k]) numbers per var; NULL: ones) through all that
@@ -175,7 +177,7 @@ NB_API nb_code nb_forward(size_t n, const nb_var *x, const double *const *dx);
 NB_API double nb_tangent(nb_var y);
 NB_API nb_code nb_read_tangent(nb_var y, double *out, int64_t n);
 
-/* ---- the graph, for tools --------------------------------------------------------------------------- */
+/* ---- the graph, for tools -------------------------------------------------------------------- */
 
 NB_API size_t nb_count(const nb_tape *t); /* nodes recorded */
 NB_API nb_var nb_node(nb_tape *t, size_t place);
@@ -187,7 +189,7 @@ typedef struct nb_info {
     const char *name; /* given by the user, or NULL */
     size_t n_in;
     bool tensor;
-    bool constant;    /* no gradient flows here */
+    bool constant; /* no gradient flows here */
 } nb_info;
 
 NB_API nb_info nb_inspect(nb_var x);

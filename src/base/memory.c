@@ -16,10 +16,7 @@
 
 enum { HUGE_PAGE = 1 << 21, MAPPED_FROM = 1 << 22 };
 
-static size_t round_up(size_t n, size_t to)
-{
-    return (n + to - 1) & ~(to - 1);
-}
+static size_t round_up(size_t n, size_t to) { return (n + to - 1) & ~(to - 1); }
 
 /* A range of addresses at a huge page's boundary, without memory behind it yet. */
 static char *reserve(size_t bytes)
@@ -52,7 +49,8 @@ static void *map(void *old, size_t old_size, size_t new_size)
         munmap(p, bytes);
         return NULL;
     }
-    madvise(p, bytes, MADV_HUGEPAGE); /* a wish: a system without huge pages says no, and that is fine */
+    madvise(p, bytes,
+            MADV_HUGEPAGE); /* a wish: a system without huge pages says no, and that is fine */
     return p;
 }
 
@@ -90,7 +88,7 @@ static void *standard_resize(void *ctx, void *p, size_t old_size, size_t new_siz
 }
 #endif
 
-/* ---- the heap ------------------------------------------------------------------------------ */
+/* ---- the heap -------------------------------------------------------------------------------- */
 
 void nbi_heap_init(nbi_heap *h, const nb_allocator *a, size_t cap)
 {

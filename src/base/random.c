@@ -8,10 +8,7 @@
 
 #include <math.h>
 
-static uint64_t rotate(uint64_t x, int k)
-{
-    return (x << k) | (x >> (64 - k));
-}
+static uint64_t rotate(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
 
 nb_rng nb_rng_seed(uint64_t seed)
 {
@@ -37,10 +34,7 @@ uint64_t nb_rng_bits(nb_rng *r)
     return out;
 }
 
-double nb_rng_uniform(nb_rng *r)
-{
-    return (double)(nb_rng_bits(r) >> 11) * 0x1p-53;
-}
+double nb_rng_uniform(nb_rng *r) { return (double)(nb_rng_bits(r) >> 11) * 0x1p-53; }
 
 double nb_rng_normal(nb_rng *r)
 {

@@ -63,7 +63,7 @@ nbi_estimate nbi_extrapolate(const double difference[NBI_STAGES])
 /* What a figure adds to the scale of its vector. */
 static double size(double x) { return isfinite(x) ? fabs(x) : 0; }
 
-/* ---- one line through x ---- */
+/* ---- one line through x ---------------------------------------------------------------------- */
 
 /* f[0] at x, f[2i + 1] and f[2i + 2] at x +- h/2^i v. */
 static bool walk(nbi_trial *c, const subject *s, double h, double *f[POINTS])
@@ -137,7 +137,7 @@ static verdict compare(nbi_trial *c, const subject *s, double h, finding *at)
     return silent ? SILENT : AGREES;
 }
 
-/* ---- the law ---- */
+/* ---- the law --------------------------------------------------------------------------------- */
 
 /* Names an operand by trying directions along one axis each; reports. */
 static void accuse(nbi_trial *c, const subject *s, double h, finding at)
@@ -204,7 +204,7 @@ static void hold(nbi_trial *c, const subject *s)
     c->draw = 0;
 }
 
-/* ---- the two subjects ---- */
+/* ---- the two subjects ------------------------------------------------------------------------ */
 
 static bool value_at(nbi_trial *c, double step, double *f)
 {

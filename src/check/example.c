@@ -11,7 +11,7 @@
 #include "tape/tape.h"
 #include <math.h>
 
-/* ---- replacing inputs ---- */
+/* ---- replacing inputs ------------------------------------------------------------------------ */
 
 static bool within(nb_var x, double low, double high)
 {
@@ -106,7 +106,7 @@ static nb_var replace(nb_sampler *s, nb_var x, double low, double high)
     }
 }
 
-/* ---- building ---- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 nbi_built nbi_attempt(nbi_trial *c, nb_tape *t, double step, const double *direction)
 {
@@ -168,7 +168,7 @@ bool nbi_build_twisted(nbi_trial *c, nb_tape *t, nbi_twist twist)
     return built;
 }
 
-/* ---- vectors ---- */
+/* ---- vectors --------------------------------------------------------------------------------- */
 
 double *nbi_vector(nbi_trial *c, size_t n)
 {
@@ -200,7 +200,7 @@ double *nbi_random_direction(nbi_trial *c)
     return v;
 }
 
-/* ---- reading ---- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 bool nbi_value(nbi_trial *c, double *y) { return nb_read(c->y, y, (int64_t)c->m) == NB_OK; }
 

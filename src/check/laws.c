@@ -24,7 +24,7 @@
 
 enum { EXAMPLES = 1000 }; /* a list that is longer has no end */
 
-/* ---- names ---- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name, *text;
@@ -44,7 +44,7 @@ const char *nb_law_text(nb_law law)
     return (unsigned)law < NB_LAW_COUNT ? laws[law].text : "no such law";
 }
 
-/* ---- verdicts ---- */
+/* ---- verdicts -------------------------------------------------------------------------------- */
 
 void nbi_pass(nbi_trial *c, nb_law law, double worst)
 {
@@ -125,7 +125,7 @@ bool nbi_agree(nbi_trial *c, nb_law law, const nbi_pair *p)
     return true;
 }
 
-/* ---- the check ---- */
+/* ---- the check ------------------------------------------------------------------------------- */
 
 static void start(nbi_trial *c, const nb_op *op, nb_law_report *report)
 {

@@ -46,7 +46,7 @@ typedef struct nbi_trial {
     size_t accepted, refused; /* unfit shapes */
 } nbi_trial;
 
-/* ---- examples (example.c) ---- */
+/* ---- examples (example.c) -------------------------------------------------------------------- */
 
 typedef enum nbi_built { NBI_BUILT, NBI_END, NBI_FAILED } nbi_built;
 
@@ -72,7 +72,7 @@ bool nbi_tangent(nbi_trial *c, double *t);
 /* Whether the op has derivative rules, and this example something to derive. */
 bool nbi_derivable(const nbi_trial *c);
 
-/* ---- verdicts (laws.c) ---- */
+/* ---- verdicts (laws.c) ----------------------------------------------------------------------- */
 
 void nbi_pass(nbi_trial *c, nb_law law, double worst);
 void nbi_untested(nbi_trial *c, nb_law law);
@@ -105,7 +105,7 @@ typedef struct nbi_pair {
 /* Passes or violates. */
 bool nbi_agree(nbi_trial *c, nb_law law, const nbi_pair *p);
 
-/* ---- differences (differences.c) ---- */
+/* ---- differences (differences.c) ------------------------------------------------------------- */
 
 enum { NBI_STAGES = 5 };
 
@@ -115,7 +115,7 @@ typedef struct nbi_estimate {
 } nbi_estimate;
 nbi_estimate nbi_extrapolate(const double difference[NBI_STAGES]);
 
-/* ---- the laws ---- */
+/* ---- the laws -------------------------------------------------------------------------------- */
 
 void nbi_law_differences(nbi_trial *c);
 void nbi_law_transpose(nbi_trial *c, nb_tape *t);

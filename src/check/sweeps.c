@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- transposition ---- */
+/* ---- transposition --------------------------------------------------------------------------- */
 
 typedef struct form {
     double value, terms; /* the sum, and the sum of sizes */
@@ -73,7 +73,7 @@ void nbi_law_transpose(nbi_trial *c, nb_tape *t)
         accuse(c, t, g, jv, a, b);
 }
 
-/* ---- accumulation ---- */
+/* ---- accumulation ---------------------------------------------------------------------------- */
 
 static double most(size_t n, const double *a)
 {

@@ -85,8 +85,15 @@ static nb_code through_record(sweep *s, uint32_t i, nb_var g)
         d[k] = NB_NONE;
         want[k] = s->wanted[r->in[k]] && !nbi_still(t, r->in[k]);
     }
-    nb_rule rule = {.tape = t, .op = r->op, .n_in = n, .in = in, .out = nbi_var(t, i),
-                    .g = fit(t, g, i), .want = want, .d = d, .state = r->state};
+    nb_rule rule = {.tape = t,
+                    .op = r->op,
+                    .n_in = n,
+                    .in = in,
+                    .out = nbi_var(t, i),
+                    .g = fit(t, g, i),
+                    .want = want,
+                    .d = d,
+                    .state = r->state};
     if (code == NB_OK && r->rank < 0 && !rule.g.tape)
         rule.g = nb_constant(t, nbi_number(rule.g));
     t->busy++;
@@ -201,7 +208,8 @@ nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in
         for (size_t k = 0; k < n_out && !t; k++)
             t = out[k].tape;
         t = t ? t : inert.tape;
-        return nbi_fail(t, NB_ERR_HANDLE, "diff: an input or output is a number, or of another tape");
+        return nbi_fail(t, NB_ERR_HANDLE,
+                        "diff: an input or output is a number, or of another tape");
     }
     sweep s = {.t = t};
     for (size_t k = 0; k < n_out; k++)

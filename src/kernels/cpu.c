@@ -15,7 +15,8 @@
 
 static const char *const names[NBI_ISA_COUNT] = {"plain", "avx2", "avx512", "neon"};
 
-nbi_isa nbi_isa_best(void) {
+nbi_isa nbi_isa_best(void)
+{
 #if defined(__x86_64__)
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
         return NBI_ISA_PLAIN;
@@ -29,18 +30,18 @@ nbi_isa nbi_isa_best(void) {
 #endif
 }
 
-bool nbi_isa_available(nbi_isa isa) {
+bool nbi_isa_available(nbi_isa isa)
+{
     nbi_isa best = nbi_isa_best();
     if (isa == NBI_ISA_PLAIN || isa == best)
         return true;
     return isa == NBI_ISA_AVX2 && best == NBI_ISA_AVX512;
 }
 
-const char *nbi_isa_name(nbi_isa isa) {
-    return names[isa];
-}
+const char *nbi_isa_name(nbi_isa isa) { return names[isa]; }
 
-nbi_isa nbi_isa_lower(nbi_isa best, const char *forced) {
+nbi_isa nbi_isa_lower(nbi_isa best, const char *forced)
+{
     if (!forced)
         return best;
     for (int i = 0; i < NBI_ISA_COUNT; i++) {

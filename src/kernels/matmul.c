@@ -26,10 +26,9 @@ static const nbi_matmul_kernel *const table[NBI_ISA_COUNT] = {
 #endif
 };
 
-size_t nbi_matmul_scratch(nbi_isa isa, bool is_double, int64_t m, int64_t n, int64_t k) {
+size_t nbi_matmul_scratch(nbi_isa isa, bool is_double, int64_t m, int64_t n, int64_t k)
+{
     return table[isa][is_double].scratch(m, n, k);
 }
 
-nbi_matmul_fn nbi_matmul_choose(nbi_isa isa, bool is_double) {
-    return table[isa][is_double].run;
-}
+nbi_matmul_fn nbi_matmul_choose(nbi_isa isa, bool is_double) { return table[isa][is_double].run; }

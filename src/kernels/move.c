@@ -31,7 +31,8 @@ enum { BLOCK = 64, TILE = 8 };
 #undef REAL
 #undef NAME
 
-void nbi_walk_axis(nbi_walk *w, int64_t dim, int64_t to, int64_t from) {
+void nbi_walk_axis(nbi_walk *w, int64_t dim, int64_t to, int64_t from)
+{
     int last = w->rank - 1;
     if (dim == 0)
         w->empty = true;
@@ -49,12 +50,11 @@ void nbi_walk_axis(nbi_walk *w, int64_t dim, int64_t to, int64_t from) {
     w->rank++;
 }
 
-static int64_t magnitude(int64_t stride) {
-    return stride < 0 ? -stride : stride;
-}
+static int64_t magnitude(int64_t stride) { return stride < 0 ? -stride : stride; }
 
 /* Moves the axis along which the source is closest to contiguous next to the innermost. */
-static void pair_axes(nbi_walk *w) {
+static void pair_axes(nbi_walk *w)
+{
     int best = w->rank - 2;
     for (int i = 0; i < w->rank - 2; i++)
         if (w->from[i] && magnitude(w->from[i]) < magnitude(w->from[best]))
@@ -70,7 +70,8 @@ static void pair_axes(nbi_walk *w) {
     w->from[w->rank - 2] = from;
 }
 
-void nbi_move(nb_dtype d, const nbi_walk *w, void *to, const void *from, bool add) {
+void nbi_move(nb_dtype d, const nbi_walk *w, void *to, const void *from, bool add)
+{
     if (w->empty)
         return;
     nbi_walk v = *w;
@@ -92,7 +93,8 @@ void nbi_move(nb_dtype d, const nbi_walk *w, void *to, const void *from, bool ad
         walk_f32(&v, to, from, add);
 }
 
-void nbi_move_run(nb_dtype d, int64_t n, void *to, const void *from, bool add) {
+void nbi_move_run(nb_dtype d, int64_t n, void *to, const void *from, bool add)
+{
     if (n == 0)
         return;
     if (d == NB_F64)
@@ -101,19 +103,22 @@ void nbi_move_run(nb_dtype d, int64_t n, void *to, const void *from, bool add) {
         line_f32(n, to, 1, from, 1, add);
 }
 
-void nbi_fill(nb_dtype d, int64_t n, void *to, double value) {
+void nbi_fill(nb_dtype d, int64_t n, void *to, double value)
+{
     if (d == NB_F64)
         fill_f64(n, to, value);
     else
         fill_f32(n, to, (float)value);
 }
 
-void *nbi_place(nb_dtype d, const void *data, int64_t i) {
+void *nbi_place(nb_dtype d, const void *data, int64_t i)
+{
     char *p = (char *)(uintptr_t)data;
     return p + i * (int64_t)(d == NB_F64 ? sizeof(double) : sizeof(float));
 }
 
-void nbi_strides(int rank, const int64_t *dims, int64_t *strides) {
+void nbi_strides(int rank, const int64_t *dims, int64_t *strides)
+{
     int64_t stride = 1;
     for (int i = rank - 1; i >= 0; i--) {
         strides[i] = stride;

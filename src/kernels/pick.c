@@ -14,7 +14,8 @@
 enum { STRIP = 64 };
 
 /* The index of picked row j at outer place o, or the indices of its elements from the i-th on. */
-static const int64_t *indices(const nbi_pick *p, int64_t o, int64_t j, int64_t i) {
+static const int64_t *indices(const nbi_pick *p, int64_t o, int64_t j, int64_t i)
+{
     return p->each ? p->index + (o * p->count + j) * p->inner + i : p->index + j;
 }
 
@@ -30,16 +31,18 @@ static const int64_t *indices(const nbi_pick *p, int64_t o, int64_t j, int64_t i
 #undef REAL
 #undef NAME
 
-void nbi_gather(nb_dtype d, const nbi_pick *p, void *picked, const void *array, bool add) {
+void nbi_gather(nb_dtype d, const nbi_pick *p, void *picked, const void *array, bool add)
+{
     if (d == NB_F64)
         gather_f64(p, picked, array, add);
     else
         gather_f32(p, picked, array, add);
 }
 
-/* ---- scatter ---- */
+/* ---- scatter --------------------------------------------------------------------------------- */
 
-static void scatter_f64(const nbi_pick *p, double *array, const double *picked) {
+static void scatter_f64(const nbi_pick *p, double *array, const double *picked)
+{
     for (int64_t o = 0; o < p->outer; o++, array += p->n * p->inner)
         for (int64_t j = 0; j < p->count; j++, picked += p->inner) {
             const int64_t *x = indices(p, o, j, 0);
@@ -49,7 +52,8 @@ static void scatter_f64(const nbi_pick *p, double *array, const double *picked) 
 }
 
 /* Chains the rows of equal indices x[0], x[step], …; the last of a chain is followed by -1. */
-static void chain(const nbi_pick *p, const int64_t *x, int64_t step, int64_t *head, int64_t *next) {
+static void chain(const nbi_pick *p, const int64_t *x, int64_t step, int64_t *head, int64_t *next)
+{
     for (int64_t j = 0; j < p->count; j++)
         head[x[j * step]] = -1;
     for (int64_t j = p->count - 1; j >= 0; j--) {
@@ -60,7 +64,8 @@ static void chain(const nbi_pick *p, const int64_t *x, int64_t step, int64_t *he
 
 /* Adds to one row, `width` columns of it, those of row j of picked and of all that it leads to. */
 static void add_chain(const nbi_pick *p, int64_t width, float *restrict row,
-                      const float *restrict picked, int64_t j, const int64_t *next) {
+                      const float *restrict picked, int64_t j, const int64_t *next)
+{
     for (int64_t i = 0; i < width; i += STRIP) {
         double sum[STRIP];
         int64_t n = width - i < STRIP ? width - i : STRIP;
@@ -75,7 +80,8 @@ static void add_chain(const nbi_pick *p, int64_t width, float *restrict row,
 }
 
 /* With an index for each element, every column has chains of its own. */
-static void scatter_f32(const nbi_pick *p, float *array, const float *picked, int64_t *head) {
+static void scatter_f32(const nbi_pick *p, float *array, const float *picked, int64_t *head)
+{
     int64_t *next = head + p->n, width = p->each ? 1 : p->inner, step = p->each ? p->inner : 1;
     for (int64_t o = 0; o < p->outer; o++) {
         for (int64_t i = 0; i < p->inner; i += width) {
@@ -91,11 +97,13 @@ static void scatter_f32(const nbi_pick *p, float *array, const float *picked, in
     }
 }
 
-size_t nbi_scatter_scratch(nb_dtype d, const nbi_pick *p) {
+size_t nbi_scatter_scratch(nb_dtype d, const nbi_pick *p)
+{
     return d == NB_F64 ? 0 : ((size_t)p->n + (size_t)p->count) * sizeof(int64_t);
 }
 
-void nbi_scatter(nb_dtype d, const nbi_pick *p, void *array, const void *picked, void *scratch) {
+void nbi_scatter(nb_dtype d, const nbi_pick *p, void *array, const void *picked, void *scratch)
+{
     if (d == NB_F64)
         scatter_f64(p, array, picked);
     else

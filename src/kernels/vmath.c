@@ -23,6 +23,4 @@ static const nbi_vmath *const table[NBI_ISA_COUNT] = {
 #endif
 };
 
-const nbi_vmath *nbi_vmath_choose(nbi_isa isa, bool is_double) {
-    return &table[isa][is_double];
-}
+const nbi_vmath *nbi_vmath_choose(nbi_isa isa, bool is_double) { return &table[isa][is_double]; }

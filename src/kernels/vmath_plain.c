@@ -12,21 +12,19 @@
 
 #include <math.h>
 
-static double sigmoid(double x) {
+static double sigmoid(double x)
+{
     double e = exp(-fabs(x));
     return (x >= 0 ? 1 : e) / (1 + e);
 }
 
-static float sigmoidf(float x) {
-    return (float)sigmoid((double)x);
-}
+static float sigmoidf(float x) { return (float)sigmoid((double)x); }
 
-static float tanh_once(float x) {
-    return (float)tanh((double)x);
-}
+static float tanh_once(float x) { return (float)tanh((double)x); }
 
 #define EACH(name, type, function)                           \
-    static void name(int64_t n, const void *x, void *y) {    \
+    static void name(int64_t n, const void *x, void *y)      \
+    {                                                        \
         for (int64_t i = 0; i < n; i++)                      \
             ((type *)y)[i] = function(((const type *)x)[i]); \
     }

@@ -8,7 +8,8 @@
 
 #include "base/shape.h"
 
-bool nbi_needs_tensor(const nb_call *c, size_t k) {
+bool nbi_needs_tensor(const nb_call *c, size_t k)
+{
     if (c->in[k].rank >= 0)
         return true;
     nb_refuse(c, NB_ERR_SHAPE, "needs a tensor, not a scalar",
@@ -16,7 +17,8 @@ bool nbi_needs_tensor(const nb_call *c, size_t k) {
     return false;
 }
 
-bool nbi_needs_shape(const nb_call *c, const nb_shape *s) {
+bool nbi_needs_shape(const nb_call *c, const nb_shape *s)
+{
     char text[NBI_SHAPE_TEXT];
     if (s->rank < 0 || s->rank > NB_MAX_RANK) {
         nb_refuse(c, NB_ERR_SHAPE, "the shape has no valid rank", "a tensor has 0 to %d axes",
@@ -36,18 +38,21 @@ bool nbi_needs_shape(const nb_call *c, const nb_shape *s) {
     return false;
 }
 
-nb_shape nbi_shape_in(const nb_array *a) {
+nb_shape nbi_shape_in(const nb_array *a)
+{
     nb_shape s = {.rank = a->rank};
     for (int i = 0; i < a->rank; i++)
         s.dims[i] = a->dims[i];
     return s;
 }
 
-double nbi_get_at(const nb_array *a, int64_t i) {
+double nbi_get_at(const nb_array *a, int64_t i)
+{
     return a->dtype == NB_F64 ? ((const double *)a->data)[i] : (double)((const float *)a->data)[i];
 }
 
-void nbi_put_at(const nb_array *a, int64_t i, double v, bool add) {
+void nbi_put_at(const nb_array *a, int64_t i, double v, bool add)
+{
     if (a->dtype == NB_F64) {
         double *to = (double *)a->data + i;
         *to = add ? *to + v : v;
@@ -57,7 +62,8 @@ void nbi_put_at(const nb_array *a, int64_t i, double v, bool add) {
     }
 }
 
-void nbi_clear(const nb_array *a, bool add) {
+void nbi_clear(const nb_array *a, bool add)
+{
     if (!add)
         nbi_fill(a->dtype, a->size, a->data, 0);
 }

@@ -19,20 +19,20 @@ typedef struct place {
     int64_t k, rows, columns; /* rows < 0: the smallest square that holds the diagonal */
 } place;
 
-/* ---- moving ---- */
+/* ---- moving ---------------------------------------------------------------------------------- */
 
-static int64_t length(const place *p) {
+static int64_t length(const place *p)
+{
     int64_t down = p->rows + (p->k < 0 ? p->k : 0), right = p->columns - (p->k > 0 ? p->k : 0);
     int64_t n = down < right ? down : right;
     return n < 0 ? 0 : n;
 }
 
-static int64_t first(const place *p) {
-    return p->k < 0 ? -p->k * p->columns : p->k;
-}
+static int64_t first(const place *p) { return p->k < 0 ? -p->k * p->columns : p->k; }
 
 /* line [batch… n] = or += the diagonals of m [batch… rows columns] */
-static void read_diagonal(const place *p, const nb_array *line, const nb_array *m, bool add) {
+static void read_diagonal(const place *p, const nb_array *line, const nb_array *m, bool add)
+{
     int64_t n = length(p);
     nbi_walk w = {0};
     if (line->size == 0)
@@ -43,7 +43,8 @@ static void read_diagonal(const place *p, const nb_array *line, const nb_array *
 }
 
 /* The diagonals of m [batch… rows columns] = or += line [batch… n] */
-static void write_diagonal(const place *p, const nb_array *m, const nb_array *line, bool add) {
+static void write_diagonal(const place *p, const nb_array *m, const nb_array *line, bool add)
+{
     int64_t n = length(p);
     nbi_walk w = {0};
     if (line->size == 0)
@@ -53,11 +54,12 @@ static void write_diagonal(const place *p, const nb_array *m, const nb_array *li
     nbi_move(m->dtype, &w, nbi_place(m->dtype, m->data, first(p)), line->data, add);
 }
 
-/* ---- diag ---- */
+/* ---- diag ------------------------------------------------------------------------------------ */
 
 static nb_var diag_in(nb_var line, const place *p);
 
-static nb_code diag_shape(const nb_call *c, nb_shape *out) {
+static nb_code diag_shape(const nb_call *c, nb_shape *out)
+{
     place *p = c->state;
     const nb_array *x = &c->in[0];
     if (x->rank < 1)
@@ -79,31 +81,36 @@ static nb_code diag_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_code diag_forward(const nb_call *c) {
+static nb_code diag_forward(const nb_call *c)
+{
     nbi_clear(c->out, false);
     write_diagonal(c->state, c->out, &c->in[0], false);
     return NB_OK;
 }
 
-static nb_code diag_reverse(const nb_rule *r) {
+static nb_code diag_reverse(const nb_rule *r)
+{
     const place *p = r->state;
     r->d[0] = nb_diagonal(r->g, p->k);
     return NB_OK;
 }
 
 static nb_code diag_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                   const bool *add) {
+                                   const bool *add)
+{
     if (gin[0])
         read_diagonal(c->state, gin[0], g, add[0]);
     return NB_OK;
 }
 
-static nb_code diag_tangent(const nb_rule *r) {
+static nb_code diag_tangent(const nb_rule *r)
+{
     r->d[0] = diag_in(r->t[0], r->state);
     return NB_OK;
 }
 
-static nb_var diag_sample(nb_sampler *s, int k) {
+static nb_var diag_sample(nb_sampler *s, int k)
+{
     switch (k) {
     case 0: return nb_diag(nb_sample(s, NB_SHAPE(4), -2, 2), 0);
     case 1: return nb_diag(nb_sample(s, NB_SHAPE(3), -2, 2), 2);
@@ -127,18 +134,18 @@ const nb_op nbi_op_diag = {
     .sample = diag_sample,
 };
 
-static nb_var diag_in(nb_var line, const place *p) {
+static nb_var diag_in(nb_var line, const place *p)
+{
     return nb_apply(&nbi_op_diag, 1, &line, p, sizeof *p);
 }
 
-nb_var(nb_diag)(nb_var x, int64_t k) {
-    return diag_in(x, &(place){k, -1, -1});
-}
+nb_var(nb_diag)(nb_var x, int64_t k) { return diag_in(x, &(place){k, -1, -1}); }
 
-/* ---- diagonal ---- */
+/* ---- diagonal -------------------------------------------------------------------------------- */
 
 /* Rows and columns from the operand; k at most one step beyond them. */
-static bool find_place(const nb_call *c, place *p) {
+static bool find_place(const nb_call *c, place *p)
+{
     const nb_array *x = &c->in[0];
     if (x->rank < 2) {
         nb_refuse(c, NB_ERR_SHAPE, "needs a matrix, or a batch of them", NULL);
@@ -150,7 +157,8 @@ static bool find_place(const nb_call *c, place *p) {
     return true;
 }
 
-static nb_code diagonal_shape(const nb_call *c, nb_shape *out) {
+static nb_code diagonal_shape(const nb_call *c, nb_shape *out)
+{
     place *p = c->state;
     if (!find_place(c, p))
         return NB_ERR_SHAPE;
@@ -160,18 +168,21 @@ static nb_code diagonal_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_code diagonal_forward(const nb_call *c) {
+static nb_code diagonal_forward(const nb_call *c)
+{
     read_diagonal(c->state, c->out, &c->in[0], false);
     return NB_OK;
 }
 
-static nb_code diagonal_reverse(const nb_rule *r) {
+static nb_code diagonal_reverse(const nb_rule *r)
+{
     r->d[0] = diag_in(r->g, r->state);
     return NB_OK;
 }
 
 static nb_code diagonal_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                       const bool *add) {
+                                       const bool *add)
+{
     if (gin[0]) {
         nbi_clear(gin[0], add[0]);
         write_diagonal(c->state, gin[0], g, true);
@@ -179,13 +190,15 @@ static nb_code diagonal_reverse_arrays(const nb_call *c, const nb_array *g, nb_a
     return NB_OK;
 }
 
-static nb_code diagonal_tangent(const nb_rule *r) {
+static nb_code diagonal_tangent(const nb_rule *r)
+{
     const place *p = r->state;
     r->d[0] = nb_diagonal(r->t[0], p->k);
     return NB_OK;
 }
 
-static nb_var diagonal_sample(nb_sampler *s, int k) {
+static nb_var diagonal_sample(nb_sampler *s, int k)
+{
     switch (k) {
     case 0: return nb_diagonal(nb_sample(s, NB_SHAPE(4, 4), -2, 2), 0);
     case 1: return nb_diagonal(nb_sample(s, NB_SHAPE(3, 5), -2, 2), 3);
@@ -209,13 +222,15 @@ const nb_op nbi_op_diagonal = {
     .sample = diagonal_sample,
 };
 
-nb_var(nb_diagonal)(nb_var x, int64_t k) {
+nb_var(nb_diagonal)(nb_var x, int64_t k)
+{
     return nb_apply(&nbi_op_diagonal, 1, &x, &(place){.k = k}, sizeof(place));
 }
 
-/* ---- trace ---- */
+/* ---- trace ----------------------------------------------------------------------------------- */
 
-static nb_code trace_shape(const nb_call *c, nb_shape *out) {
+static nb_code trace_shape(const nb_call *c, nb_shape *out)
+{
     if (!find_place(c, c->state))
         return NB_ERR_SHAPE;
     *out = nbi_shape_in(&c->in[0]);
@@ -223,7 +238,8 @@ static nb_code trace_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_code trace_forward(const nb_call *c) {
+static nb_code trace_forward(const nb_call *c)
+{
     const place *p = c->state;
     int64_t n = length(p), step = p->columns + 1;
     for (int64_t b = 0; b < c->out->size; b++) {
@@ -236,7 +252,8 @@ static nb_code trace_forward(const nb_call *c) {
 }
 
 /* g [batch…] to [batch… 1], copied along the diagonal, among zeros. */
-static nb_code trace_reverse(const nb_rule *r) {
+static nb_code trace_reverse(const nb_rule *r)
+{
     const place *p = r->state;
     nb_shape line = nb_shape_of(r->in[0]);
     line.dims[--line.rank - 1] = length(p);
@@ -246,7 +263,8 @@ static nb_code trace_reverse(const nb_rule *r) {
 }
 
 static nb_code trace_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                    const bool *add) {
+                                    const bool *add)
+{
     const place *p = c->state;
     int64_t n = length(p), step = p->columns + 1;
     if (!gin[0])
@@ -258,12 +276,14 @@ static nb_code trace_reverse_arrays(const nb_call *c, const nb_array *g, nb_arra
     return NB_OK;
 }
 
-static nb_code trace_tangent(const nb_rule *r) {
+static nb_code trace_tangent(const nb_rule *r)
+{
     r->d[0] = nb_trace(r->t[0]);
     return NB_OK;
 }
 
-static nb_var trace_sample(nb_sampler *s, int k) {
+static nb_var trace_sample(nb_sampler *s, int k)
+{
     switch (k) {
     case 0: return nb_trace(nb_sample(s, NB_SHAPE(4, 4), -2, 2));
     case 1: return nb_trace(nb_sample(s, NB_SHAPE(2, 5), -2, 2));
@@ -286,6 +306,4 @@ const nb_op nbi_op_trace = {
     .sample = trace_sample,
 };
 
-nb_var(nb_trace)(nb_var x) {
-    return nb_apply(&nbi_op_trace, 1, &x, &(place){0}, sizeof(place));
-}
+nb_var(nb_trace)(nb_var x) { return nb_apply(&nbi_op_trace, 1, &x, &(place){0}, sizeof(place)); }

@@ -48,7 +48,7 @@ nb_var nbi_row_call(enum nbi_row row, const nb_var *x)
     return t ? nbi_record_row(t, row, x, value) : nb_num(value);
 }
 
-/* ---- the public functions ----------------------------------------------------------------------- */
+/* ---- the public functions -------------------------------------------------------------------- */
 
 #define UNARY(name, ...)                                                                           \
     nb_var(nb_##name)(nb_var x)                                                                    \
@@ -88,7 +88,7 @@ nb_var nbi_row_call(enum nbi_row row, const nb_var *x)
 #undef TERNARY
 #undef TEST
 
-/* ---- the record's rules ---------------------------------------------------------------------------- */
+/* ---- the record's rules ---------------------------------------------------------------------- */
 
 static enum nbi_row row_of(const nb_op *op) { return (enum nbi_row)(op - nbi_row_ops); }
 
@@ -154,7 +154,7 @@ static nb_code tangent_rule(const nb_rule *r)
     return NB_OK;
 }
 
-/* ---- samples ---------------------------------------------------------------------------------------------- */
+/* ---- samples --------------------------------------------------------------------------------- */
 
 /* Each kind of shape, and each way in which two or three broadcast; {-1} is a scalar. */
 static const nb_shape shapes[][3] = {

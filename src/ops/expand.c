@@ -19,9 +19,10 @@
 #include "ops/records.h"
 #include <nabla/ops.h>
 
-/* ---- expand ---- */
+/* ---- expand ---------------------------------------------------------------------------------- */
 
-static nb_code expand_shape(const nb_call *c, nb_shape *out) {
+static nb_code expand_shape(const nb_call *c, nb_shape *out)
+{
     const nb_shape *s = c->state;
     const nb_array *x = &c->in[0];
     if (!nbi_needs_shape(c, s))
@@ -39,7 +40,8 @@ static nb_code expand_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_code expand_forward(const nb_call *c) {
+static nb_code expand_forward(const nb_call *c)
+{
     const nb_array *x = &c->in[0], *y = c->out;
     int64_t to[NB_MAX_RANK], from[NB_MAX_RANK];
     nbi_walk w = {0};
@@ -56,18 +58,21 @@ static nb_code expand_forward(const nb_call *c) {
     return NB_OK;
 }
 
-static nb_code expand_reverse(const nb_rule *r) {
+static nb_code expand_reverse(const nb_rule *r)
+{
     r->d[0] = r->g;
     return NB_OK;
 }
 
-static nb_code expand_tangent(const nb_rule *r) {
+static nb_code expand_tangent(const nb_rule *r)
+{
     const nb_shape *s = r->state;
     r->d[0] = nb_expand(r->t[0], *s);
     return NB_OK;
 }
 
-static nb_var expand_sample(nb_sampler *s, int k) {
+static nb_var expand_sample(nb_sampler *s, int k)
+{
     switch (k) {
     case 0: return nb_expand(nb_sample(s, NB_SHAPE(3, 1), -2, 2), NB_SHAPE(2, 3, 4));
     case 1: return nb_expand(nb_sample_scalar(s, -2, 2), NB_SHAPE(2, 3));
@@ -89,19 +94,22 @@ const nb_op nbi_op_expand = {
     .sample = expand_sample,
 };
 
-nb_var(nb_expand)(nb_var x, nb_shape shape) {
+nb_var(nb_expand)(nb_var x, nb_shape shape)
+{
     return nb_apply(&nbi_op_expand, 1, &x, &shape, sizeof shape);
 }
 
-/* ---- tile ---- */
+/* ---- tile ------------------------------------------------------------------------------------ */
 
 /* The dimension of x, or of the counts, at axis i of a result of that rank. */
-static int64_t aligned(int rank, const int64_t *dims, int result, int i) {
+static int64_t aligned(int rank, const int64_t *dims, int result, int i)
+{
     int k = i - (result - rank);
     return k < 0 ? 1 : dims[k];
 }
 
-static nb_code tile_shape(const nb_call *c, nb_shape *out) {
+static nb_code tile_shape(const nb_call *c, nb_shape *out)
+{
     const nb_shape *counts = c->state;
     const nb_array *x = &c->in[0];
     if (!nbi_needs_tensor(c, 0) || !nbi_needs_shape(c, counts))
@@ -117,7 +125,8 @@ static nb_code tile_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_code tile_forward(const nb_call *c) {
+static nb_code tile_forward(const nb_call *c)
+{
     const nb_shape *counts = c->state;
     const nb_array *x = &c->in[0], *y = c->out;
     int64_t to[NB_MAX_RANK], from = 1;
@@ -138,7 +147,8 @@ static nb_code tile_forward(const nb_call *c) {
 }
 
 /* Axis by axis, g is seen as [outer count rest] and summed over the count. */
-static nb_code tile_reverse(const nb_rule *r) {
+static nb_code tile_reverse(const nb_rule *r)
+{
     const nb_shape *counts = r->state;
     nb_shape x = nb_shape_of(r->in[0]), y = nb_shape_of(r->out);
     nb_var d = r->g;
@@ -160,13 +170,15 @@ static nb_code tile_reverse(const nb_rule *r) {
     return NB_OK;
 }
 
-static nb_code tile_tangent(const nb_rule *r) {
+static nb_code tile_tangent(const nb_rule *r)
+{
     const nb_shape *counts = r->state;
     r->d[0] = nb_tile(r->t[0], *counts);
     return NB_OK;
 }
 
-static nb_var tile_sample(nb_sampler *s, int k) {
+static nb_var tile_sample(nb_sampler *s, int k)
+{
     switch (k) {
     case 0: return nb_tile(nb_sample(s, NB_SHAPE(3), -2, 2), NB_SHAPE(4));
     case 1: return nb_tile(nb_sample(s, NB_SHAPE(2, 3), -2, 2), NB_SHAPE(3, 2));
@@ -189,11 +201,12 @@ const nb_op nbi_op_tile = {
     .sample = tile_sample,
 };
 
-nb_var(nb_tile)(nb_var x, nb_shape repeats) {
+nb_var(nb_tile)(nb_var x, nb_shape repeats)
+{
     return nb_apply(&nbi_op_tile, 1, &x, &repeats, sizeof repeats);
 }
 
-/* ---- pad ---- */
+/* ---- pad ------------------------------------------------------------------------------------- */
 
 typedef struct pad_state {
     int axis;
@@ -201,7 +214,8 @@ typedef struct pad_state {
     double value;
 } pad_state;
 
-static nb_code pad_shape(const nb_call *c, nb_shape *out) {
+static nb_code pad_shape(const nb_call *c, nb_shape *out)
+{
     pad_state *p = c->state;
     const nb_array *x = &c->in[0];
     if (!nbi_needs_tensor(c, 0))
@@ -219,7 +233,8 @@ static nb_code pad_shape(const nb_call *c, nb_shape *out) {
 }
 
 /* Each line of the result is its frame's front, x's elements, its frame's back. */
-static nb_code pad_forward(const nb_call *c) {
+static nb_code pad_forward(const nb_call *c)
+{
     const pad_state *p = c->state;
     const nb_array *x = &c->in[0], *y = c->out;
     if (y->size == 0)
@@ -237,7 +252,8 @@ static nb_code pad_forward(const nb_call *c) {
     return NB_OK;
 }
 
-static nb_code pad_reverse(const nb_rule *r) {
+static nb_code pad_reverse(const nb_rule *r)
+{
     const pad_state *p = r->state;
     int64_t n = nb_dim(r->in[0], p->axis);
     r->d[0] = nb_slice(r->g, p->axis, p->before, p->before + n, 1);
@@ -245,7 +261,8 @@ static nb_code pad_reverse(const nb_rule *r) {
 }
 
 static nb_code pad_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                  const bool *add) {
+                                  const bool *add)
+{
     const pad_state *p = c->state;
     if (!gin[0] || gin[0]->size == 0)
         return NB_OK;
@@ -258,13 +275,15 @@ static nb_code pad_reverse_arrays(const nb_call *c, const nb_array *g, nb_array 
     return NB_OK;
 }
 
-static nb_code pad_tangent(const nb_rule *r) {
+static nb_code pad_tangent(const nb_rule *r)
+{
     const pad_state *p = r->state;
     r->d[0] = nb_pad(r->t[0], p->axis, p->before, p->after, 0);
     return NB_OK;
 }
 
-static nb_var pad_sample(nb_sampler *s, int k) {
+static nb_var pad_sample(nb_sampler *s, int k)
+{
     nb_var x = nb_sample(s, k == 4 ? NB_SHAPE(2, 0, 3) : NB_SHAPE(2, 3, 4), -2, 2);
     switch (k) {
     case 0: return nb_pad(nb_sample(s, NB_SHAPE(5), -2, 2), 0, 2, 1, 0.5);
@@ -289,7 +308,8 @@ const nb_op nbi_op_pad = {
     .sample = pad_sample,
 };
 
-nb_var(nb_pad)(nb_var x, int axis, int64_t before, int64_t after, double value) {
+nb_var(nb_pad)(nb_var x, int axis, int64_t before, int64_t after, double value)
+{
     pad_state p = {axis, before, after, value};
     return nb_apply(&nbi_op_pad, 1, &x, &p, sizeof p);
 }

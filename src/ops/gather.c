@@ -14,7 +14,8 @@
 #include <nabla/ops.h>
 
 /* An index array for each element has the operand's rank and its sizes on the other axes. */
-static nb_code fit_each(const nb_call *c, const nbi_indices *s) {
+static nb_code fit_each(const nb_call *c, const nbi_indices *s)
+{
     const nb_array *x = &c->in[0];
     if (s->shape.rank != x->rank)
         return nb_refuse(c, NB_ERR_SHAPE, "the indices have another rank", "%d axes, x has %d",
@@ -27,9 +28,10 @@ static nb_code fit_each(const nb_call *c, const nbi_indices *s) {
     return NB_OK;
 }
 
-/* ---- gather ---- */
+/* ---- gather ---------------------------------------------------------------------------------- */
 
-static nb_code gather_shape(const nb_call *c, nb_shape *out) {
+static nb_code gather_shape(const nb_call *c, nb_shape *out)
+{
     nbi_indices *s = c->state;
     nb_code code = nbi_indexed_axis(c, s);
     code = code == NB_OK ? fit_each(c, s) : code;
@@ -37,12 +39,14 @@ static nb_code gather_shape(const nb_call *c, nb_shape *out) {
     return code == NB_OK ? nbi_take_indices(c, s) : code;
 }
 
-static nb_code gather_forward(const nb_call *c) {
+static nb_code gather_forward(const nb_call *c)
+{
     nbi_read_by(c->state, true, c->out, &c->in[0], false);
     return NB_OK;
 }
 
-static nb_code gather_reverse(const nb_rule *r) {
+static nb_code gather_reverse(const nb_rule *r)
+{
     const nbi_indices *s = r->state;
     nb_var zeros = nb_zeros(r->tape, nb_shape_of(r->in[0]));
     r->d[0] = nb_scatter_add(zeros, s->axis, s->shape, s->index, r->g);
@@ -50,21 +54,25 @@ static nb_code gather_reverse(const nb_rule *r) {
 }
 
 static nb_code gather_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                     const bool *add) {
+                                     const bool *add)
+{
     return nbi_unread(c, true, g, gin, add);
 }
 
-static nb_var gather_again(nb_var x, const nbi_indices *s) {
+static nb_var gather_again(nb_var x, const nbi_indices *s)
+{
     return nb_gather(x, s->axis, s->shape, s->index);
 }
 
-static nb_code gather_tangent(const nb_rule *r) {
+static nb_code gather_tangent(const nb_rule *r)
+{
     r->d[0] = gather_again(r->t[0], r->state);
     return NB_OK;
 }
 
 /* Example k of an operand, and of indices into it with repetitions; false past the last. */
-static bool example(nb_sampler *s, int k, nb_var *x, nbi_indices *at) {
+static bool example(nb_sampler *s, int k, nb_var *x, nbi_indices *at)
+{
     static const int64_t index[] = {2, 0, -1, 1, 2, 0,  1, 1, -2, 0, 2, 1,
                                     0, 2, 2,  1, 0, -3, 2, 1, 0,  1, 2, 2};
     static const nbi_indices indices[] = {
@@ -85,7 +93,8 @@ static bool example(nb_sampler *s, int k, nb_var *x, nbi_indices *at) {
     return true;
 }
 
-static nb_var gather_sample(nb_sampler *s, int k) {
+static nb_var gather_sample(nb_sampler *s, int k)
+{
     nb_var x;
     nbi_indices at;
     return example(s, k, &x, &at) ? gather_again(x, &at) : NB_NONE;
@@ -103,14 +112,16 @@ const nb_op nbi_op_gather = {
     .sample = gather_sample,
 };
 
-nb_var(nb_gather)(nb_var x, int axis, nb_shape shape, const int64_t *index) {
+nb_var(nb_gather)(nb_var x, int axis, nb_shape shape, const int64_t *index)
+{
     nbi_indices s = {.index = index, .shape = shape, .axis = axis};
     return nb_apply(&nbi_op_gather, 1, &x, &s, sizeof s);
 }
 
-/* ---- scatter_add ---- */
+/* ---- scatter_add ----------------------------------------------------------------------------- */
 
-static nb_code scatter_add_shape(const nb_call *c, nb_shape *out) {
+static nb_code scatter_add_shape(const nb_call *c, nb_shape *out)
+{
     nbi_indices *s = c->state;
     char text[NBI_SHAPE_TEXT];
     nb_code code = nbi_indexed_axis(c, s);
@@ -124,12 +135,14 @@ static nb_code scatter_add_shape(const nb_call *c, nb_shape *out) {
     return nbi_take_indices(c, s);
 }
 
-static nb_code scatter_add_forward(const nb_call *c) {
+static nb_code scatter_add_forward(const nb_call *c)
+{
     nbi_move_run(c->out->dtype, c->out->size, c->out->data, c->in[0].data, false);
     return nbi_add_by(c, true, c->out, &c->in[1]);
 }
 
-static nb_code scatter_add_reverse(const nb_rule *r) {
+static nb_code scatter_add_reverse(const nb_rule *r)
+{
     if (r->want[0])
         r->d[0] = r->g;
     if (r->want[1])
@@ -138,7 +151,8 @@ static nb_code scatter_add_reverse(const nb_rule *r) {
 }
 
 static nb_code scatter_add_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                          const bool *add) {
+                                          const bool *add)
+{
     if (gin[0])
         nbi_move_run(g->dtype, g->size, gin[0]->data, g->data, add[0]);
     if (gin[1])
@@ -146,7 +160,8 @@ static nb_code scatter_add_reverse_arrays(const nb_call *c, const nb_array *g, n
     return NB_OK;
 }
 
-static nb_code scatter_add_tangent(const nb_rule *r) {
+static nb_code scatter_add_tangent(const nb_rule *r)
+{
     const nbi_indices *s = r->state;
     if (!r->want[1]) {
         r->d[0] = r->t[0];
@@ -157,7 +172,8 @@ static nb_code scatter_add_tangent(const nb_rule *r) {
     return NB_OK;
 }
 
-static nb_var scatter_add_sample(nb_sampler *s, int k) {
+static nb_var scatter_add_sample(nb_sampler *s, int k)
+{
     nb_var x;
     nbi_indices at;
     if (!example(s, k, &x, &at))
@@ -177,7 +193,8 @@ const nb_op nbi_op_scatter_add = {
     .sample = scatter_add_sample,
 };
 
-nb_var(nb_scatter_add)(nb_var x, int axis, nb_shape shape, const int64_t *index, nb_var source) {
+nb_var(nb_scatter_add)(nb_var x, int axis, nb_shape shape, const int64_t *index, nb_var source)
+{
     nbi_indices s = {.index = index, .shape = shape, .axis = axis};
     return nb_apply(&nbi_op_scatter_add, 2, (nb_var[]){x, source}, &s, sizeof s);
 }

@@ -15,7 +15,7 @@
 #include "ops/records.h"
 #include <nabla/ops.h>
 
-/* ---- at ---- */
+/* ---- at -------------------------------------------------------------------------------------- */
 
 typedef struct at_state {
     size_t n;
@@ -30,14 +30,16 @@ typedef struct place_state {
 
 static nb_var place(nb_var y, nb_shape shape, const at_state *at);
 
-static int64_t offset(const at_state *a, const int64_t *dims) {
+static int64_t offset(const at_state *a, const int64_t *dims)
+{
     int64_t at = 0;
     for (size_t i = 0; i < a->n; i++)
         at = at * dims[i] + a->index[i];
     return at;
 }
 
-static nb_code at_shape(const nb_call *c, nb_shape *out) {
+static nb_code at_shape(const nb_call *c, nb_shape *out)
+{
     at_state *a = c->state;
     const nb_array *x = &c->in[0];
     if (!nbi_needs_tensor(c, 0))
@@ -59,19 +61,22 @@ static nb_code at_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_code at_forward(const nb_call *c) {
+static nb_code at_forward(const nb_call *c)
+{
     const nb_array *x = &c->in[0];
     nbi_put_at(c->out, 0, nbi_get_at(x, offset(c->state, x->dims)), false);
     return NB_OK;
 }
 
-static nb_code at_reverse(const nb_rule *r) {
+static nb_code at_reverse(const nb_rule *r)
+{
     r->d[0] = place(r->g, nb_shape_of(r->in[0]), r->state);
     return NB_OK;
 }
 
 static nb_code at_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                 const bool *add) {
+                                 const bool *add)
+{
     if (gin[0]) {
         nbi_clear(gin[0], add[0]);
         nbi_put_at(gin[0], offset(c->state, gin[0]->dims), nbi_get_at(g, 0), true);
@@ -79,13 +84,15 @@ static nb_code at_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *
     return NB_OK;
 }
 
-static nb_code at_tangent(const nb_rule *r) {
+static nb_code at_tangent(const nb_rule *r)
+{
     const at_state *a = r->state;
     r->d[0] = nb_at_index(r->t[0], a->n, a->index);
     return NB_OK;
 }
 
-static nb_var at_sample(nb_sampler *s, int k) {
+static nb_var at_sample(nb_sampler *s, int k)
+{
     switch (k) {
     case 0: return nb_at_index(nb_sample(s, NB_SHAPE(5), -2, 2), 1, (int64_t[]){-2});
     case 1: return nb_at_index(nb_sample(s, NB_SHAPE(3, 4), -2, 2), 2, (int64_t[]){2, 0});
@@ -109,49 +116,56 @@ const nb_op nbi_op_at_index = {
     .sample = at_sample,
 };
 
-nb_var(nb_at_index)(nb_var x, size_t n, const int64_t *index) {
+nb_var(nb_at_index)(nb_var x, size_t n, const int64_t *index)
+{
     at_state a = {.n = n, .missing = n > 0 && !index};
     for (size_t i = 0; i < n && i < NB_MAX_RANK && index; i++)
         a.index[i] = index[i];
     return nb_apply(&nbi_op_at_index, 1, &x, &a, sizeof a);
 }
 
-/* ---- place ---- */
+/* ---- place ----------------------------------------------------------------------------------- */
 
-static nb_code place_shape(const nb_call *c, nb_shape *out) {
+static nb_code place_shape(const nb_call *c, nb_shape *out)
+{
     const place_state *p = c->state;
     *out = p->shape;
     return NB_OK;
 }
 
-static nb_code place_forward(const nb_call *c) {
+static nb_code place_forward(const nb_call *c)
+{
     const place_state *p = c->state;
     nbi_clear(c->out, false);
     nbi_put_at(c->out, offset(&p->at, p->shape.dims), nbi_get_at(&c->in[0], 0), false);
     return NB_OK;
 }
 
-static nb_code place_reverse(const nb_rule *r) {
+static nb_code place_reverse(const nb_rule *r)
+{
     const place_state *p = r->state;
     r->d[0] = nb_at_index(r->g, p->at.n, p->at.index);
     return NB_OK;
 }
 
 static nb_code place_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                    const bool *add) {
+                                    const bool *add)
+{
     const place_state *p = c->state;
     if (gin[0])
         nbi_put_at(gin[0], 0, nbi_get_at(g, offset(&p->at, p->shape.dims)), add[0]);
     return NB_OK;
 }
 
-static nb_code place_tangent(const nb_rule *r) {
+static nb_code place_tangent(const nb_rule *r)
+{
     const place_state *p = r->state;
     r->d[0] = place(r->t[0], p->shape, &p->at);
     return NB_OK;
 }
 
-static nb_var place_sample(nb_sampler *s, int k) {
+static nb_var place_sample(nb_sampler *s, int k)
+{
     nb_var y = nb_sample_scalar(s, -2, 2);
     switch (k) {
     case 0: return place(y, NB_SHAPE(4), &(at_state){1, {2}, false});
@@ -173,13 +187,12 @@ const nb_op nbi_op_place = {
     .sample = place_sample,
 };
 
-static nb_var place(nb_var y, nb_shape shape, const at_state *at) {
+static nb_var place(nb_var y, nb_shape shape, const at_state *at)
+{
     place_state p = {shape, *at};
     return nb_apply(&nbi_op_place, 1, &y, &p, sizeof p);
 }
 
-/* ---- masked fill ---- */
+/* ---- masked fill ----------------------------------------------------------------------------- */
 
-nb_var(nb_masked_fill)(nb_var x, nb_var mask, nb_var value) {
-    return nb_where(mask, value, x);
-}
+nb_var(nb_masked_fill)(nb_var x, nb_var mask, nb_var value) { return nb_where(mask, value, x); }

@@ -12,7 +12,8 @@
 #include "ops/axis.h"
 #include "tape/tape.h"
 
-nb_code nbi_indexed_axis(const nb_call *c, nbi_indices *s) {
+nb_code nbi_indexed_axis(const nb_call *c, nbi_indices *s)
+{
     const nb_array *x = &c->in[0];
     if (!nbi_needs_tensor(c, 0) || !nbi_needs_shape(c, &s->shape))
         return NB_ERR_SHAPE;
@@ -22,7 +23,8 @@ nb_code nbi_indexed_axis(const nb_call *c, nbi_indices *s) {
     return NB_OK;
 }
 
-nb_code nbi_take_indices(const nb_call *c, nbi_indices *s) {
+nb_code nbi_take_indices(const nb_call *c, nbi_indices *s)
+{
     int64_t count = nb_shape_size(s->shape);
     size_t bytes;
     if (count > 0 && !s->index)
@@ -45,21 +47,24 @@ nb_code nbi_take_indices(const nb_call *c, nbi_indices *s) {
 
 /* The indices of a whole row, or one for each element, as the kernels see them. The array that is
  * indexed has elements. */
-static nbi_pick pick_of(const nbi_indices *s, const nb_array *array, bool each) {
+static nbi_pick pick_of(const nbi_indices *s, const nb_array *array, bool each)
+{
     nbi_split at = nbi_split_at(array->rank, array->dims, s->axis);
     int64_t count = each ? s->shape.dims[s->axis] : nb_shape_size(s->shape);
     return (nbi_pick){at.outer, at.n, at.inner, count, s->index, each};
 }
 
 void nbi_read_by(const nbi_indices *s, bool each, const nb_array *picked, const nb_array *array,
-                 bool add) {
+                 bool add)
+{
     if (picked->size == 0)
         return;
     nbi_pick p = pick_of(s, array, each);
     nbi_gather(picked->dtype, &p, picked->data, array->data, add);
 }
 
-nb_code nbi_add_by(const nb_call *c, bool each, const nb_array *array, const nb_array *picked) {
+nb_code nbi_add_by(const nb_call *c, bool each, const nb_array *array, const nb_array *picked)
+{
     if (picked->size == 0)
         return NB_OK;
     nbi_pick p = pick_of(c->state, array, each);
@@ -74,7 +79,8 @@ nb_code nbi_add_by(const nb_call *c, bool each, const nb_array *array, const nb_
 }
 
 nb_code nbi_unread(const nb_call *c, bool each, const nb_array *g, nb_array *const *gin,
-                   const bool *add) {
+                   const bool *add)
+{
     if (!gin[0])
         return NB_OK;
     nbi_clear(gin[0], add[0]);

@@ -19,7 +19,7 @@
 #include "tape/tape.h"
 #include <nabla/ops.h>
 
-/* ---- the loops of both ---- */
+/* ---- the loops of both ----------------------------------------------------------------------- */
 
 typedef struct join_state {
     int axis;
@@ -28,7 +28,8 @@ typedef struct join_state {
 
 /* Moves between the joined array y and its part x, which begins at element `at` of each line. */
 static void move_part(const nb_array *y, const nb_array *x, int axis, int64_t at, bool out,
-                      bool add) {
+                      bool add)
+{
     nbi_split s = nbi_split_at(y->rank, y->dims, axis);
     int64_t line = s.n * s.inner, run = x->size / s.outer;
     void *part = nbi_place(y->dtype, y->data, at);
@@ -38,7 +39,8 @@ static void move_part(const nb_array *y, const nb_array *x, int axis, int64_t at
     nbi_move(y->dtype, &w, out ? x->data : part, out ? part : x->data, add);
 }
 
-static nb_code join_forward(const nb_call *c) {
+static nb_code join_forward(const nb_call *c)
+{
     const join_state *j = c->state;
     if (c->out->size == 0)
         return NB_OK;
@@ -52,7 +54,8 @@ static nb_code join_forward(const nb_call *c) {
 }
 
 static nb_code join_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                   const bool *add) {
+                                   const bool *add)
+{
     const join_state *j = c->state;
     if (g->size == 0)
         return NB_OK;
@@ -66,7 +69,8 @@ static nb_code join_reverse_arrays(const nb_call *c, const nb_array *g, nb_array
 }
 
 /* Joins the tangents, zeros where an operand has none. */
-static nb_code join_tangent(const nb_rule *r) {
+static nb_code join_tangent(const nb_rule *r)
+{
     const join_state *j = r->state;
     nbi_spot spot = r->tape->scratch.at;
     nb_var *t = nbi_scratch(r->tape, r->n_in * sizeof *t);
@@ -81,9 +85,10 @@ static nb_code join_tangent(const nb_rule *r) {
     return NB_OK;
 }
 
-/* ---- concat ---- */
+/* ---- concat ---------------------------------------------------------------------------------- */
 
-static nb_code concat_shape(const nb_call *c, nb_shape *out) {
+static nb_code concat_shape(const nb_call *c, nb_shape *out)
+{
     join_state *j = c->state;
     for (size_t k = 0; k < c->n_in; k++)
         if (!nbi_needs_tensor(c, k))
@@ -108,7 +113,8 @@ static nb_code concat_shape(const nb_call *c, nb_shape *out) {
 }
 
 /* Operand k takes back its slice. */
-static nb_code concat_reverse(const nb_rule *r) {
+static nb_code concat_reverse(const nb_rule *r)
+{
     const join_state *j = r->state;
     int64_t at = 0;
     for (size_t k = 0; k < r->n_in; k++) {
@@ -120,7 +126,8 @@ static nb_code concat_reverse(const nb_rule *r) {
     return NB_OK;
 }
 
-static nb_var concat_sample(nb_sampler *s, int k) {
+static nb_var concat_sample(nb_sampler *s, int k)
+{
     nb_var v = nb_sample(s, NB_SHAPE(3), -2, 2), w = nb_sample(s, NB_SHAPE(1), -2, 2);
     nb_var x = nb_sample(s, NB_SHAPE(2, 3, 2), -2, 2), y = nb_sample(s, NB_SHAPE(2, 1, 2), -2, 2);
     nb_var z = nb_sample(s, NB_SHAPE(2, 0, 2), -2, 2);
@@ -148,14 +155,16 @@ const nb_op nbi_op_concat = {
     .sample = concat_sample,
 };
 
-nb_var(nb_concat)(size_t n, const nb_var *x, int axis) {
+nb_var(nb_concat)(size_t n, const nb_var *x, int axis)
+{
     join_state j = {.axis = axis};
     return nb_apply(&nbi_op_concat, n, x, &j, sizeof j);
 }
 
-/* ---- stack ---- */
+/* ---- stack ----------------------------------------------------------------------------------- */
 
-static nb_code stack_shape(const nb_call *c, nb_shape *out) {
+static nb_code stack_shape(const nb_call *c, nb_shape *out)
+{
     join_state *j = c->state;
     const nb_array *x = &c->in[0];
     int rank = x->rank < 0 ? 1 : x->rank + 1;
@@ -181,7 +190,8 @@ static nb_code stack_shape(const nb_call *c, nb_shape *out) {
 }
 
 /* Operand k takes back place k of the new axis. */
-static nb_code stack_reverse(const nb_rule *r) {
+static nb_code stack_reverse(const nb_rule *r)
+{
     const join_state *j = r->state;
     for (size_t k = 0; k < r->n_in; k++) {
         int64_t at = (int64_t)k;
@@ -195,7 +205,8 @@ static nb_code stack_reverse(const nb_rule *r) {
     return NB_OK;
 }
 
-static nb_var stack_sample(nb_sampler *s, int k) {
+static nb_var stack_sample(nb_sampler *s, int k)
+{
     nb_var a = nb_sample_scalar(s, -2, 2), b = nb_sample_scalar(s, -2, 2);
     nb_var x = nb_sample(s, NB_SHAPE(2, 3), -2, 2), y = nb_sample(s, NB_SHAPE(2, 3), -2, 2);
     nb_var p = nb_sample(s, NB_POINT, -2, 2), q = nb_sample(s, NB_POINT, -2, 2);
@@ -224,7 +235,8 @@ const nb_op nbi_op_stack = {
     .sample = stack_sample,
 };
 
-nb_var(nb_stack)(size_t n, const nb_var *x, int axis) {
+nb_var(nb_stack)(size_t n, const nb_var *x, int axis)
+{
     join_state j = {.axis = axis};
     return nb_apply(&nbi_op_stack, n, x, &j, sizeof j);
 }

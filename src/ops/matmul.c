@@ -26,7 +26,7 @@ typedef struct flags {
     bool a, b; /* exchange the last two axes */
 } flags;
 
-/* ---- shapes ---- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 static int64_t row_count(const nb_array *x)
 {
@@ -99,7 +99,7 @@ static nb_code matmul_shape(const nb_call *c, nb_shape *out)
     return NB_OK;
 }
 
-/* ---- the product over arrays ---- */
+/* ---- the product over arrays ----------------------------------------------------------------- */
 
 /* The matrices of a call, and how the three operands (a, b, the result) move along the batch axes:
  * by so many elements, 0 along an axis where the operand is broadcast. */
@@ -264,7 +264,7 @@ static nb_code matmul_reverse_arrays(const nb_call *c, const nb_array *g, nb_arr
     return NB_OK;
 }
 
-/* ---- the same as graph code ---- */
+/* ---- the same as graph code ------------------------------------------------------------------ */
 
 nb_var nbi_as_rows(nb_var x)
 {

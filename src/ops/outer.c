@@ -36,7 +36,7 @@ static nb_code bilinear_tangent(const nb_rule *r, nb_var (*f)(nb_var, nb_var))
     return NB_OK;
 }
 
-/* ---- dot ---- */
+/* ---- dot ------------------------------------------------------------------------------------- */
 
 static nb_code dot_shape(const nb_call *c, nb_shape *out)
 {
@@ -106,7 +106,7 @@ const nb_op nbi_op_dot = {
 
 nb_var(nb_dot)(nb_var a, nb_var b) { return nb_apply(&nbi_op_dot, 2, (nb_var[]){a, b}, NULL, 0); }
 
-/* ---- outer ---- */
+/* ---- outer ----------------------------------------------------------------------------------- */
 
 static nb_code outer_shape(const nb_call *c, nb_shape *out)
 {

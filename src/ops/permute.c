@@ -18,7 +18,8 @@
 #include <nabla/ops.h>
 
 /* y = x or y += x, where axis i of y is axis order[i] of x. x has elements. */
-static void permute_into(const nb_array *y, const nb_array *x, const int *order, bool add) {
+static void permute_into(const nb_array *y, const nb_array *x, const int *order, bool add)
+{
     int64_t from[NB_MAX_RANK], to[NB_MAX_RANK], dims[NB_MAX_RANK];
     nbi_walk w = {0};
     nbi_strides(x->rank, x->dims, from);
@@ -30,22 +31,25 @@ static void permute_into(const nb_array *y, const nb_array *x, const int *order,
     nbi_move(x->dtype, &w, y->data, x->data, add);
 }
 
-static void permute_shape_of(const nb_array *x, const int *order, nb_shape *out) {
+static void permute_shape_of(const nb_array *x, const int *order, nb_shape *out)
+{
     out->rank = x->rank;
     for (int i = 0; i < x->rank; i++)
         out->dims[i] = x->dims[order[i]];
 }
 
-/* ---- permute ---- */
+/* ---- permute --------------------------------------------------------------------------------- */
 
-static nb_axes inverse(const nb_axes *order) {
+static nb_axes inverse(const nb_axes *order)
+{
     nb_axes back = {.count = order->count};
     for (int i = 0; i < order->count; i++)
         back.axis[order->axis[i]] = i;
     return back;
 }
 
-static nb_code permute_shape(const nb_call *c, nb_shape *out) {
+static nb_code permute_shape(const nb_call *c, nb_shape *out)
+{
     nb_axes *order = c->state;
     bool named[NB_MAX_RANK];
     int rank = c->in[0].rank;
@@ -62,33 +66,38 @@ static nb_code permute_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_code permute_forward(const nb_call *c) {
+static nb_code permute_forward(const nb_call *c)
+{
     const nb_axes *order = c->state;
     if (c->out->size)
         permute_into(c->out, &c->in[0], order->axis, false);
     return NB_OK;
 }
 
-static nb_code permute_reverse(const nb_rule *r) {
+static nb_code permute_reverse(const nb_rule *r)
+{
     r->d[0] = nb_permute(r->g, inverse(r->state));
     return NB_OK;
 }
 
 static nb_code permute_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                      const bool *add) {
+                                      const bool *add)
+{
     nb_axes back = inverse(c->state);
     if (gin[0] && g->size)
         permute_into(gin[0], g, back.axis, add[0]);
     return NB_OK;
 }
 
-static nb_code permute_tangent(const nb_rule *r) {
+static nb_code permute_tangent(const nb_rule *r)
+{
     const nb_axes *order = r->state;
     r->d[0] = nb_permute(r->t[0], *order);
     return NB_OK;
 }
 
-static nb_var permute_sample(nb_sampler *s, int k) {
+static nb_var permute_sample(nb_sampler *s, int k)
+{
     nb_var x = nb_sample(s, k == 3 ? NB_SHAPE(0, 2, 3) : NB_SHAPE(2, 3, 4), -2, 2);
     nb_var y = nb_sample(s, NB_SHAPE(2, 1, 3, 1, 2, 1, 2, 2), -2, 2);
     switch (k) {
@@ -114,20 +123,23 @@ const nb_op nbi_op_permute = {
     .sample = permute_sample,
 };
 
-nb_var(nb_permute)(nb_var x, nb_axes order) {
+nb_var(nb_permute)(nb_var x, nb_axes order)
+{
     return nb_apply(&nbi_op_permute, 1, &x, &order, sizeof order);
 }
 
-/* ---- transpose ---- */
+/* ---- transpose ------------------------------------------------------------------------------- */
 
-static void exchange(int rank, int *order) {
+static void exchange(int rank, int *order)
+{
     for (int i = 0; i < rank; i++)
         order[i] = i;
     order[rank - 2] = rank - 1;
     order[rank - 1] = rank - 2;
 }
 
-static nb_code transpose_shape(const nb_call *c, nb_shape *out) {
+static nb_code transpose_shape(const nb_call *c, nb_shape *out)
+{
     const nb_array *x = &c->in[0];
     int order[NB_MAX_RANK];
     if (x->rank < 2)
@@ -137,7 +149,8 @@ static nb_code transpose_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_code transpose_forward(const nb_call *c) {
+static nb_code transpose_forward(const nb_call *c)
+{
     int order[NB_MAX_RANK];
     exchange(c->out->rank, order);
     if (c->out->size)
@@ -145,13 +158,15 @@ static nb_code transpose_forward(const nb_call *c) {
     return NB_OK;
 }
 
-static nb_code transpose_reverse(const nb_rule *r) {
+static nb_code transpose_reverse(const nb_rule *r)
+{
     r->d[0] = nb_transpose(r->g);
     return NB_OK;
 }
 
 static nb_code transpose_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                        const bool *add) {
+                                        const bool *add)
+{
     int order[NB_MAX_RANK];
     (void)c;
     exchange(g->rank, order);
@@ -160,12 +175,14 @@ static nb_code transpose_reverse_arrays(const nb_call *c, const nb_array *g, nb_
     return NB_OK;
 }
 
-static nb_code transpose_tangent(const nb_rule *r) {
+static nb_code transpose_tangent(const nb_rule *r)
+{
     r->d[0] = nb_transpose(r->t[0]);
     return NB_OK;
 }
 
-static nb_var transpose_sample(nb_sampler *s, int k) {
+static nb_var transpose_sample(nb_sampler *s, int k)
+{
     switch (k) {
     case 0: return nb_transpose(nb_sample(s, NB_SHAPE(3, 5), -2, 2));
     case 1: return nb_transpose(nb_sample(s, NB_SHAPE(2, 3, 4), -2, 2));
@@ -187,14 +204,13 @@ const nb_op nbi_op_transpose = {
     .sample = transpose_sample,
 };
 
-nb_var(nb_transpose)(nb_var x) {
-    return nb_apply(&nbi_op_transpose, 1, &x, NULL, 0);
-}
+nb_var(nb_transpose)(nb_var x) { return nb_apply(&nbi_op_transpose, 1, &x, NULL, 0); }
 
-/* ---- flip ---- */
+/* ---- flip ------------------------------------------------------------------------------------ */
 
 /* y = x or y += x, with the axes of the mask walked backwards in x. x has elements. */
-static void flip_into(const nb_array *y, const nb_array *x, const bool *mask, bool add) {
+static void flip_into(const nb_array *y, const nb_array *x, const bool *mask, bool add)
+{
     int64_t stride[NB_MAX_RANK], last = 0;
     nbi_walk w = {0};
     nbi_strides(x->rank, x->dims, stride);
@@ -205,7 +221,8 @@ static void flip_into(const nb_array *y, const nb_array *x, const bool *mask, bo
     nbi_move(x->dtype, &w, y->data, nbi_place(x->dtype, x->data, last), add);
 }
 
-static nb_code flip_shape(const nb_call *c, nb_shape *out) {
+static nb_code flip_shape(const nb_call *c, nb_shape *out)
+{
     const nb_axes *axes = c->state;
     bool mask[NB_MAX_RANK];
     if (!nbi_needs_tensor(c, 0))
@@ -216,7 +233,8 @@ static nb_code flip_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_code flip_forward(const nb_call *c) {
+static nb_code flip_forward(const nb_call *c)
+{
     const nb_axes *axes = c->state;
     bool mask[NB_MAX_RANK];
     nbi_axes_mask(c, *axes, c->in[0].rank, mask);
@@ -225,14 +243,16 @@ static nb_code flip_forward(const nb_call *c) {
     return NB_OK;
 }
 
-static nb_code flip_reverse(const nb_rule *r) {
+static nb_code flip_reverse(const nb_rule *r)
+{
     const nb_axes *axes = r->state;
     r->d[0] = nb_flip(r->g, *axes);
     return NB_OK;
 }
 
 static nb_code flip_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                   const bool *add) {
+                                   const bool *add)
+{
     const nb_axes *axes = c->state;
     bool mask[NB_MAX_RANK];
     nbi_axes_mask(c, *axes, g->rank, mask);
@@ -241,13 +261,15 @@ static nb_code flip_reverse_arrays(const nb_call *c, const nb_array *g, nb_array
     return NB_OK;
 }
 
-static nb_code flip_tangent(const nb_rule *r) {
+static nb_code flip_tangent(const nb_rule *r)
+{
     const nb_axes *axes = r->state;
     r->d[0] = nb_flip(r->t[0], *axes);
     return NB_OK;
 }
 
-static nb_var flip_sample(nb_sampler *s, int k) {
+static nb_var flip_sample(nb_sampler *s, int k)
+{
     switch (k) {
     case 0: return nb_flip(nb_sample(s, NB_SHAPE(7), -2, 2), NB_AXES(0));
     case 1: return nb_flip(nb_sample(s, NB_SHAPE(2, 3, 4), -2, 2), NB_AXES(-1, 0));
@@ -271,6 +293,7 @@ const nb_op nbi_op_flip = {
     .sample = flip_sample,
 };
 
-nb_var(nb_flip)(nb_var x, nb_axes axes) {
+nb_var(nb_flip)(nb_var x, nb_axes axes)
+{
     return nb_apply(&nbi_op_flip, 1, &x, &axes, sizeof axes);
 }

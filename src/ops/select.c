@@ -14,21 +14,24 @@
 #include "ops/records.h"
 #include <nabla/ops.h>
 
-static nb_code rows_forward(const nb_call *c) {
+static nb_code rows_forward(const nb_call *c)
+{
     nbi_read_by(c->state, false, c->out, &c->in[0], false);
     return NB_OK;
 }
 
 static nb_code rows_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                   const bool *add) {
+                                   const bool *add)
+{
     return nbi_unread(c, false, g, gin, add);
 }
 
-/* ---- index_select ---- */
+/* ---- index_select ---------------------------------------------------------------------------- */
 
 static nb_var unselect(nb_var y, const nbi_indices *s);
 
-static nb_code index_select_shape(const nb_call *c, nb_shape *out) {
+static nb_code index_select_shape(const nb_call *c, nb_shape *out)
+{
     nbi_indices *s = c->state;
     nb_code code = nbi_indexed_axis(c, s);
     if (code != NB_OK)
@@ -38,21 +41,25 @@ static nb_code index_select_shape(const nb_call *c, nb_shape *out) {
     return nbi_take_indices(c, s);
 }
 
-static nb_code index_select_reverse(const nb_rule *r) {
+static nb_code index_select_reverse(const nb_rule *r)
+{
     r->d[0] = unselect(r->g, r->state);
     return NB_OK;
 }
 
-static nb_var select_again(nb_var x, const nbi_indices *s) {
+static nb_var select_again(nb_var x, const nbi_indices *s)
+{
     return nb_index_select(x, s->axis, (size_t)s->shape.dims[0], s->index);
 }
 
-static nb_code index_select_tangent(const nb_rule *r) {
+static nb_code index_select_tangent(const nb_rule *r)
+{
     r->d[0] = select_again(r->t[0], r->state);
     return NB_OK;
 }
 
-static nb_var index_select_sample(nb_sampler *s, int k) {
+static nb_var index_select_sample(nb_sampler *s, int k)
+{
     static const int64_t index[] = {2, 0, -1, 2, 1};
     nb_var v = nb_sample(s, NB_SHAPE(4), -2, 2), x = nb_sample(s, NB_SHAPE(3, 4, 3), -2, 2);
     switch (k) {
@@ -80,44 +87,51 @@ const nb_op nbi_op_index_select = {
     .sample = index_select_sample,
 };
 
-nb_var(nb_index_select)(nb_var x, int axis, size_t n, const int64_t *index) {
+nb_var(nb_index_select)(nb_var x, int axis, size_t n, const int64_t *index)
+{
     int64_t count = n > INT64_MAX ? -1 : (int64_t)n; /* -1 is refused as a shape */
     nbi_indices s = {.index = index, .shape = NB_SHAPE(count), .axis = axis};
     return nb_apply(&nbi_op_index_select, 1, &x, &s, sizeof s);
 }
 
-/* ---- unselect ---- */
+/* ---- unselect -------------------------------------------------------------------------------- */
 
-static nb_code unselect_shape(const nb_call *c, nb_shape *out) {
+static nb_code unselect_shape(const nb_call *c, nb_shape *out)
+{
     nbi_indices *s = c->state;
     *out = nbi_shape_in(&c->in[0]);
     out->dims[s->axis] = s->n;
     return nbi_take_indices(c, s);
 }
 
-static nb_code unselect_forward(const nb_call *c) {
+static nb_code unselect_forward(const nb_call *c)
+{
     nbi_clear(c->out, false);
     return nbi_add_by(c, false, c->out, &c->in[0]);
 }
 
-static nb_code unselect_reverse(const nb_rule *r) {
+static nb_code unselect_reverse(const nb_rule *r)
+{
     r->d[0] = select_again(r->g, r->state);
     return NB_OK;
 }
 
 static nb_code unselect_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                       const bool *add) {
+                                       const bool *add)
+{
     if (gin[0])
         nbi_read_by(c->state, false, gin[0], g, add[0]);
     return NB_OK;
 }
 
-static nb_code unselect_tangent(const nb_rule *r) {
+static nb_code unselect_tangent(const nb_rule *r)
+{
     r->d[0] = unselect(r->t[0], r->state);
     return NB_OK;
 }
 
-static nb_var unselect_sample(nb_sampler *s, int k) {
+static nb_var unselect_sample(nb_sampler *s, int k)
+{
     static const int64_t index[] = {2, 0, 3, 2};
     nbi_indices rows = {index, NB_SHAPE(4), 5, 0}, columns = {index, NB_SHAPE(4), 4, 1};
     switch (k) {
@@ -140,13 +154,15 @@ const nb_op nbi_op_unselect = {
     .sample = unselect_sample,
 };
 
-static nb_var unselect(nb_var y, const nbi_indices *s) {
+static nb_var unselect(nb_var y, const nbi_indices *s)
+{
     return nb_apply(&nbi_op_unselect, 1, &y, s, sizeof *s);
 }
 
-/* ---- embedding ---- */
+/* ---- embedding ------------------------------------------------------------------------------- */
 
-static nb_code embedding_shape(const nb_call *c, nb_shape *out) {
+static nb_code embedding_shape(const nb_call *c, nb_shape *out)
+{
     nbi_indices *s = c->state;
     const nb_array *table = &c->in[0];
     if (table->rank != 2)
@@ -163,7 +179,8 @@ static nb_code embedding_shape(const nb_call *c, nb_shape *out) {
 }
 
 /* g [shape… d] as rows [n d], added to the rows of the table [v d]. */
-static nb_code embedding_reverse(const nb_rule *r) {
+static nb_code embedding_reverse(const nb_rule *r)
+{
     nbi_indices rows = *(const nbi_indices *)r->state;
     int64_t n = nb_shape_size(rows.shape);
     rows.shape = NB_SHAPE(n);
@@ -171,13 +188,15 @@ static nb_code embedding_reverse(const nb_rule *r) {
     return NB_OK;
 }
 
-static nb_code embedding_tangent(const nb_rule *r) {
+static nb_code embedding_tangent(const nb_rule *r)
+{
     const nbi_indices *s = r->state;
     r->d[0] = nb_embedding(r->t[0], s->shape, s->index);
     return NB_OK;
 }
 
-static nb_var embedding_sample(nb_sampler *s, int k) {
+static nb_var embedding_sample(nb_sampler *s, int k)
+{
     static const int64_t index[] = {3, 0, -1, 2, 0, 1};
     nb_var table = nb_sample(s, NB_SHAPE(4, 3), -2, 2);
     switch (k) {
@@ -202,7 +221,8 @@ const nb_op nbi_op_embedding = {
     .sample = embedding_sample,
 };
 
-nb_var(nb_embedding)(nb_var table, nb_shape shape, const int64_t *index) {
+nb_var(nb_embedding)(nb_var table, nb_shape shape, const int64_t *index)
+{
     nbi_indices s = {.index = index, .shape = shape};
     return nb_apply(&nbi_op_embedding, 1, &table, &s, sizeof s);
 }

@@ -19,30 +19,34 @@
 #include "ops/records.h"
 #include <nabla/ops.h>
 
-/* ---- the rules of all four ---- */
+/* ---- the rules of all four ------------------------------------------------------------------- */
 
-static nb_code view_reverse(const nb_rule *r) {
+static nb_code view_reverse(const nb_rule *r)
+{
     r->d[0] = nb_reshape(r->g, nb_shape_of(r->in[0]));
     return NB_OK;
 }
 
 static nb_code view_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                   const bool *add) {
+                                   const bool *add)
+{
     (void)c;
     if (gin[0])
         nbi_move_run(g->dtype, g->size, gin[0]->data, g->data, add[0]);
     return NB_OK;
 }
 
-static nb_code view_tangent(const nb_rule *r) {
+static nb_code view_tangent(const nb_rule *r)
+{
     r->d[0] = nb_reshape(r->t[0], nb_shape_of(r->out));
     return NB_OK;
 }
 
-/* ---- reshape ---- */
+/* ---- reshape --------------------------------------------------------------------------------- */
 
 /* Replaces the one dimension of -1 in s by what is left of size. */
-static nb_code infer(const nb_call *c, nb_shape *s, int64_t size) {
+static nb_code infer(const nb_call *c, nb_shape *s, int64_t size)
+{
     nb_shape known = *s;
     int at = -1;
     for (int i = 0; i < s->rank && i < NB_MAX_RANK; i++)
@@ -65,7 +69,8 @@ static nb_code infer(const nb_call *c, nb_shape *s, int64_t size) {
     return NB_OK;
 }
 
-static nb_code reshape_shape(const nb_call *c, nb_shape *out) {
+static nb_code reshape_shape(const nb_call *c, nb_shape *out)
+{
     nb_shape *s = c->state;
     char text[NBI_SHAPE_TEXT];
     if (!nbi_needs_tensor(c, 0))
@@ -81,7 +86,8 @@ static nb_code reshape_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_var reshape_sample(nb_sampler *s, int k) {
+static nb_var reshape_sample(nb_sampler *s, int k)
+{
     nb_var x = nb_sample(s, k == 3 ? NB_SHAPE(0, 4) : NB_SHAPE(2, 3, 4), -2, 2);
     switch (k) {
     case 0: return nb_reshape(x, NB_SHAPE(4, 6));
@@ -105,20 +111,23 @@ const nb_op nbi_op_reshape = {
     .sample = reshape_sample,
 };
 
-nb_var(nb_reshape)(nb_var x, nb_shape shape) {
+nb_var(nb_reshape)(nb_var x, nb_shape shape)
+{
     return nb_apply(&nbi_op_reshape, 1, &x, &shape, sizeof shape);
 }
 
-/* ---- flatten ---- */
+/* ---- flatten --------------------------------------------------------------------------------- */
 
-static nb_code flatten_shape(const nb_call *c, nb_shape *out) {
+static nb_code flatten_shape(const nb_call *c, nb_shape *out)
+{
     if (!nbi_needs_tensor(c, 0))
         return NB_ERR_SHAPE;
     *out = NB_SHAPE(c->in[0].size);
     return NB_OK;
 }
 
-static nb_var flatten_sample(nb_sampler *s, int k) {
+static nb_var flatten_sample(nb_sampler *s, int k)
+{
     switch (k) {
     case 0: return nb_flatten(nb_sample(s, NB_SHAPE(3, 5), -2, 2));
     case 1: return nb_flatten(nb_sample(s, NB_POINT, -2, 2));
@@ -139,13 +148,12 @@ const nb_op nbi_op_flatten = {
     .sample = flatten_sample,
 };
 
-nb_var(nb_flatten)(nb_var x) {
-    return nb_apply(&nbi_op_flatten, 1, &x, NULL, 0);
-}
+nb_var(nb_flatten)(nb_var x) { return nb_apply(&nbi_op_flatten, 1, &x, NULL, 0); }
 
-/* ---- squeeze ---- */
+/* ---- squeeze --------------------------------------------------------------------------------- */
 
-static nb_code squeeze_shape(const nb_call *c, nb_shape *out) {
+static nb_code squeeze_shape(const nb_call *c, nb_shape *out)
+{
     const nb_axes *axes = c->state;
     const nb_array *x = &c->in[0];
     bool drop[NB_MAX_RANK];
@@ -164,7 +172,8 @@ static nb_code squeeze_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_var squeeze_sample(nb_sampler *s, int k) {
+static nb_var squeeze_sample(nb_sampler *s, int k)
+{
     nb_var x = nb_sample(s, NB_SHAPE(1, 3, 1, 2), -2, 2);
     switch (k) {
     case 0: return nb_squeeze(x, NB_ALL);
@@ -187,13 +196,15 @@ const nb_op nbi_op_squeeze = {
     .sample = squeeze_sample,
 };
 
-nb_var(nb_squeeze)(nb_var x, nb_axes axes) {
+nb_var(nb_squeeze)(nb_var x, nb_axes axes)
+{
     return nb_apply(&nbi_op_squeeze, 1, &x, &axes, sizeof axes);
 }
 
-/* ---- unsqueeze ---- */
+/* ---- unsqueeze ------------------------------------------------------------------------------- */
 
-static nb_code unsqueeze_shape(const nb_call *c, nb_shape *out) {
+static nb_code unsqueeze_shape(const nb_call *c, nb_shape *out)
+{
     const nb_array *x = &c->in[0];
     int *axis = c->state;
     if (!nbi_needs_tensor(c, 0))
@@ -209,7 +220,8 @@ static nb_code unsqueeze_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_var unsqueeze_sample(nb_sampler *s, int k) {
+static nb_var unsqueeze_sample(nb_sampler *s, int k)
+{
     static const int axis[] = {0, 1, -1, 2};
     if (k < 4)
         return nb_unsqueeze(nb_sample(s, NB_SHAPE(3, 2), -2, 2), axis[k]);
@@ -228,6 +240,7 @@ const nb_op nbi_op_unsqueeze = {
     .sample = unsqueeze_sample,
 };
 
-nb_var(nb_unsqueeze)(nb_var x, int axis) {
+nb_var(nb_unsqueeze)(nb_var x, int axis)
+{
     return nb_apply(&nbi_op_unsqueeze, 1, &x, &axis, sizeof axis);
 }

@@ -26,10 +26,11 @@ typedef struct cut {
     int64_t start, count, step, n;
 } cut;
 
-/* ---- moving ---- */
+/* ---- moving ---------------------------------------------------------------------------------- */
 
 /* The walk over the part; whole gets the stride of the whole at each axis. part has elements. */
-static int64_t cut_walk(const cut *k, const nb_array *part, int64_t stride[3], int64_t dims[3]) {
+static int64_t cut_walk(const cut *k, const nb_array *part, int64_t stride[3], int64_t dims[3])
+{
     nbi_split s = nbi_split_at(part->rank, part->dims, k->axis);
     dims[0] = s.outer, dims[1] = s.n, dims[2] = s.inner;
     stride[0] = k->n * s.inner, stride[1] = k->step * s.inner, stride[2] = 1;
@@ -37,7 +38,8 @@ static int64_t cut_walk(const cut *k, const nb_array *part, int64_t stride[3], i
 }
 
 /* part = or += the elements of whole. */
-static void cut_out(const cut *k, const nb_array *part, const nb_array *whole, bool add) {
+static void cut_out(const cut *k, const nb_array *part, const nb_array *whole, bool add)
+{
     if (part->size == 0)
         return;
     int64_t dims[3], from[3], first = cut_walk(k, part, from, dims);
@@ -49,7 +51,8 @@ static void cut_out(const cut *k, const nb_array *part, const nb_array *whole, b
 }
 
 /* The elements of whole = or += part; the others are left as they are. */
-static void cut_in(const cut *k, const nb_array *whole, const nb_array *part, bool add) {
+static void cut_in(const cut *k, const nb_array *whole, const nb_array *part, bool add)
+{
     if (part->size == 0)
         return;
     int64_t dims[3], to[3], first = cut_walk(k, part, to, dims);
@@ -60,22 +63,25 @@ static void cut_in(const cut *k, const nb_array *whole, const nb_array *part, bo
     nbi_move(part->dtype, &w, nbi_place(whole->dtype, whole->data, first), part->data, add);
 }
 
-/* ---- the rules of a cut, whoever asked for it ---- */
+/* ---- the rules of a cut, whoever asked for it ------------------------------------------------ */
 
 static nb_var unslice(nb_var part, const cut *k);
 
-static nb_code cut_forward(const nb_call *c) {
+static nb_code cut_forward(const nb_call *c)
+{
     cut_out(c->state, c->out, &c->in[0], false);
     return NB_OK;
 }
 
-static nb_code cut_reverse(const nb_rule *r) {
+static nb_code cut_reverse(const nb_rule *r)
+{
     r->d[0] = unslice(r->g, r->state);
     return NB_OK;
 }
 
 static nb_code cut_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                  const bool *add) {
+                                  const bool *add)
+{
     if (gin[0]) {
         nbi_clear(gin[0], add[0]);
         cut_in(c->state, gin[0], g, true);
@@ -84,31 +90,35 @@ static nb_code cut_reverse_arrays(const nb_call *c, const nb_array *g, nb_array 
 }
 
 /* The stop that leads to exactly count elements; NB_BEGIN where it would read as a negative one. */
-static nb_var cut_again(nb_var x, const cut *k) {
+static nb_var cut_again(nb_var x, const cut *k)
+{
     int64_t stop = k->start + k->count * k->step;
     return nb_slice(x, k->axis, k->start, stop < 0 ? NB_BEGIN : stop, k->step);
 }
 
-static nb_code cut_tangent(const nb_rule *r) {
+static nb_code cut_tangent(const nb_rule *r)
+{
     r->d[0] = cut_again(r->t[0], r->state);
     return NB_OK;
 }
 
-/* ---- slice ---- */
+/* ---- slice ----------------------------------------------------------------------------------- */
 
 typedef struct slice_state {
     cut cut; /* filled by the shape rule; first, so that the rules of a cut find it */
     int64_t start, stop, step;
 } slice_state;
 
-static int64_t position(int64_t p, int64_t n, int64_t low, int64_t high) {
+static int64_t position(int64_t p, int64_t n, int64_t low, int64_t high)
+{
     if (p < 0)
         p += n;
     return p < low ? low : p > high ? high : p;
 }
 
 /* Axis and n are set. A walk of one step or none may name any step: 1 keeps products small. */
-static void locate(slice_state *s) {
+static void locate(slice_state *s)
+{
     cut *k = &s->cut;
     bool back = s->step < 0;
     int64_t low = back ? -1 : 0, high = back ? k->n - 1 : k->n;
@@ -120,7 +130,8 @@ static void locate(slice_state *s) {
     k->step = k->count > 1 ? s->step : 1;
 }
 
-static nb_code slice_shape(const nb_call *c, nb_shape *out) {
+static nb_code slice_shape(const nb_call *c, nb_shape *out)
+{
     slice_state *s = c->state;
     const nb_array *x = &c->in[0];
     if (!nbi_needs_tensor(c, 0))
@@ -136,7 +147,8 @@ static nb_code slice_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static nb_var slice_sample(nb_sampler *s, int k) {
+static nb_var slice_sample(nb_sampler *s, int k)
+{
     nb_var v = nb_sample(s, NB_SHAPE(7), -2, 2), x = nb_sample(s, NB_SHAPE(3, 5, 2), -2, 2);
     switch (k) {
     case 0: return nb_slice(v, 0, 1, 6, 2);
@@ -165,44 +177,51 @@ const nb_op nbi_op_slice = {
     .sample = slice_sample,
 };
 
-nb_var(nb_slice)(nb_var x, int axis, int64_t start, int64_t stop, int64_t step) {
+nb_var(nb_slice)(nb_var x, int axis, int64_t start, int64_t stop, int64_t step)
+{
     slice_state s = {.cut.axis = axis, .start = start, .stop = stop, .step = step};
     return nb_apply(&nbi_op_slice, 1, &x, &s, sizeof s);
 }
 
-/* ---- unslice ---- */
+/* ---- unslice --------------------------------------------------------------------------------- */
 
-static nb_code unslice_shape(const nb_call *c, nb_shape *out) {
+static nb_code unslice_shape(const nb_call *c, nb_shape *out)
+{
     const cut *k = c->state;
     *out = nbi_shape_in(&c->in[0]);
     out->dims[k->axis] = k->n;
     return NB_OK;
 }
 
-static nb_code unslice_forward(const nb_call *c) {
+static nb_code unslice_forward(const nb_call *c)
+{
     nbi_clear(c->out, false);
     cut_in(c->state, c->out, &c->in[0], false);
     return NB_OK;
 }
 
-static nb_code unslice_reverse(const nb_rule *r) {
+static nb_code unslice_reverse(const nb_rule *r)
+{
     r->d[0] = cut_again(r->g, r->state);
     return NB_OK;
 }
 
 static nb_code unslice_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                      const bool *add) {
+                                      const bool *add)
+{
     if (gin[0])
         cut_out(c->state, gin[0], g, add[0]);
     return NB_OK;
 }
 
-static nb_code unslice_tangent(const nb_rule *r) {
+static nb_code unslice_tangent(const nb_rule *r)
+{
     r->d[0] = unslice(r->t[0], r->state);
     return NB_OK;
 }
 
-static nb_var unslice_sample(nb_sampler *s, int k) {
+static nb_var unslice_sample(nb_sampler *s, int k)
+{
     static const cut cuts[] = {
         {0, 1, 3, 2, 8}, {0, 6, 3, -3, 7}, {1, 2, 2, 1, 4}, {1, 3, 2, -3, 4}};
     nb_var v = nb_sample(s, NB_SHAPE(3), -2, 2), x = nb_sample(s, NB_SHAPE(3, 2, 2), -2, 2);
@@ -221,18 +240,20 @@ const nb_op nbi_op_unslice = {
     .sample = unslice_sample,
 };
 
-static nb_var unslice(nb_var part, const cut *k) {
+static nb_var unslice(nb_var part, const cut *k)
+{
     return nb_apply(&nbi_op_unslice, 1, &part, k, sizeof *k);
 }
 
-/* ---- split ---- */
+/* ---- split ----------------------------------------------------------------------------------- */
 
 typedef struct split_state {
     cut cut; /* filled by the shape rule; first, as in a slice */
     int64_t part, parts;
 } split_state;
 
-static nb_code split_shape(const nb_call *c, nb_shape *out) {
+static nb_code split_shape(const nb_call *c, nb_shape *out)
+{
     split_state *s = c->state;
     const nb_array *x = &c->in[0];
     if (!nbi_needs_tensor(c, 0))
@@ -257,7 +278,8 @@ static nb_code split_shape(const nb_call *c, nb_shape *out) {
 
 static nb_var split_part(nb_var x, int axis, int64_t part, int64_t parts);
 
-static nb_var split_sample(nb_sampler *s, int k) {
+static nb_var split_sample(nb_sampler *s, int k)
+{
     switch (k) {
     case 0: return split_part(nb_sample(s, NB_SHAPE(6), -2, 2), 0, 1, 3);
     case 1: return split_part(nb_sample(s, NB_SHAPE(3, 4, 2), -2, 2), 1, 1, 2);
@@ -280,13 +302,15 @@ const nb_op nbi_op_split = {
     .sample = split_sample,
 };
 
-static nb_var split_part(nb_var x, int axis, int64_t part, int64_t parts) {
+static nb_var split_part(nb_var x, int axis, int64_t part, int64_t parts)
+{
     split_state s = {.cut.axis = axis, .part = part, .parts = parts};
     return nb_apply(&nbi_op_split, 1, &x, &s, sizeof s);
 }
 
 /* All parts or none: what was made before a failure is forgotten. */
-nb_code(nb_split)(nb_var x, size_t n, int axis, nb_var *out) {
+nb_code(nb_split)(nb_var x, size_t n, int axis, nb_var *out)
+{
     if (!out || n > INT64_MAX)
         n = 0; /* which the shape rule refuses */
     nb_mark before = nb_tape_mark(x.tape);

@@ -18,7 +18,8 @@ typedef struct triangle {
     bool lower;
 } triangle;
 
-static nb_code triangle_shape(const nb_call *c, nb_shape *out) {
+static nb_code triangle_shape(const nb_call *c, nb_shape *out)
+{
     triangle *t = c->state;
     const nb_array *x = &c->in[0];
     if (x->rank < 2)
@@ -29,12 +30,11 @@ static nb_code triangle_shape(const nb_call *c, nb_shape *out) {
     return NB_OK;
 }
 
-static int64_t clamp(int64_t v, int64_t high) {
-    return v < 0 ? 0 : v > high ? high : v;
-}
+static int64_t clamp(int64_t v, int64_t high) { return v < 0 ? 0 : v > high ? high : v; }
 
 /* y = or += the triangle of x. */
-static void cut_triangle(const triangle *t, const nb_array *y, const nb_array *x, bool add) {
+static void cut_triangle(const triangle *t, const nb_array *y, const nb_array *x, bool add)
+{
     if (x->size == 0)
         return;
     int64_t rows = x->dims[x->rank - 2], columns = x->dims[x->rank - 1];
@@ -51,33 +51,39 @@ static void cut_triangle(const triangle *t, const nb_array *y, const nb_array *x
     }
 }
 
-static nb_code triangle_forward(const nb_call *c) {
+static nb_code triangle_forward(const nb_call *c)
+{
     cut_triangle(c->state, c->out, &c->in[0], false);
     return NB_OK;
 }
 
-static nb_var same_triangle(nb_var x, const triangle *t) {
+static nb_var same_triangle(nb_var x, const triangle *t)
+{
     return t->lower ? nb_lower(x, t->k) : nb_upper(x, t->k);
 }
 
-static nb_code triangle_reverse(const nb_rule *r) {
+static nb_code triangle_reverse(const nb_rule *r)
+{
     r->d[0] = same_triangle(r->g, r->state);
     return NB_OK;
 }
 
 static nb_code triangle_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                       const bool *add) {
+                                       const bool *add)
+{
     if (gin[0])
         cut_triangle(c->state, gin[0], g, add[0]);
     return NB_OK;
 }
 
-static nb_code triangle_tangent(const nb_rule *r) {
+static nb_code triangle_tangent(const nb_rule *r)
+{
     r->d[0] = same_triangle(r->t[0], r->state);
     return NB_OK;
 }
 
-static nb_var triangle_sample(nb_sampler *s, int k, bool lower) {
+static nb_var triangle_sample(nb_sampler *s, int k, bool lower)
+{
     static const int64_t diagonal[] = {0, 1, -2, 0, 9, -1, 0};
     triangle t = {k < 7 ? diagonal[k] : 0, lower};
     switch (k) {
@@ -92,12 +98,8 @@ static nb_var triangle_sample(nb_sampler *s, int k, bool lower) {
     }
 }
 
-static nb_var lower_sample(nb_sampler *s, int k) {
-    return triangle_sample(s, k, true);
-}
-static nb_var upper_sample(nb_sampler *s, int k) {
-    return triangle_sample(s, k, false);
-}
+static nb_var lower_sample(nb_sampler *s, int k) { return triangle_sample(s, k, true); }
+static nb_var upper_sample(nb_sampler *s, int k) { return triangle_sample(s, k, false); }
 
 const nb_op nbi_op_lower = {
     .name = "lower",
@@ -123,12 +125,14 @@ const nb_op nbi_op_upper = {
     .sample = upper_sample,
 };
 
-nb_var(nb_lower)(nb_var x, int64_t k) {
+nb_var(nb_lower)(nb_var x, int64_t k)
+{
     triangle t = {k, true};
     return nb_apply(&nbi_op_lower, 1, &x, &t, sizeof t);
 }
 
-nb_var(nb_upper)(nb_var x, int64_t k) {
+nb_var(nb_upper)(nb_var x, int64_t k)
+{
     triangle t = {k, false};
     return nb_apply(&nbi_op_upper, 1, &x, &t, sizeof t);
 }

@@ -101,7 +101,7 @@ static void zero_untouched(nb_tape *t)
     }
 }
 
-/* ---- anomaly mode ------------------------------------------------------------------------------ */
+/* ---- anomaly mode ---------------------------------------------------------------------------- */
 
 /* Names the first local derivative on the way that is not finite, even where the adjoint is 0. */
 static bool check_partials(nb_tape *t, uint32_t from)
@@ -112,8 +112,9 @@ static bool check_partials(nb_tape *t, uint32_t from)
         size_t n = nbi_operands(t, i);
         for (size_t k = 0; k < n; k++)
             if (!nbi_still(t, nbi_operand(t, i, k)) && !isfinite(nb_partial(nbi_var(t, i), k))) {
-                nbi_anomaly(t, i, k ? "a local derivative is not finite"
-                                    : "the local derivative is not finite");
+                nbi_anomaly(t, i,
+                            k ? "a local derivative is not finite"
+                              : "the local derivative is not finite");
                 return false;
             }
     }
@@ -130,7 +131,7 @@ static bool check_adjoints(nb_tape *t, uint32_t from)
     return true;
 }
 
-/* ---- the calls ----------------------------------------------------------------------------------- */
+/* ---- the calls ------------------------------------------------------------------------------- */
 
 nb_code nb_backward(nb_var f)
 {
@@ -169,15 +170,15 @@ nb_code nb_backward_with(const nb_sweep *s)
         return inert.tape ? inert.tape->code : NB_ERR_HANDLE;
     for (size_t k = 0; k < s->n_want; k++)
         if (s->want[k].tape != t)
-            return nbi_fail(t, NB_ERR_HANDLE, "backward: wanted var %zu is a number or of another tape",
-                            k);
-    if ((s->n_want && !nbi_home("backward", s->n_want, s->want, &inert)) || nbi_busy(t, "backward") ||
-        !check_outputs(t, s))
+            return nbi_fail(t, NB_ERR_HANDLE,
+                            "backward: wanted var %zu is a number or of another tape", k);
+    if ((s->n_want && !nbi_home("backward", s->n_want, s->want, &inert)) ||
+        nbi_busy(t, "backward") || !check_outputs(t, s))
         return t->code;
     return run(t, s);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* Marks the nodes that a path from an output reaches. */
 static bool mark_reached(nb_tape *t)

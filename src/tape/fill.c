@@ -39,8 +39,8 @@ nb_var nb_arange(nb_tape *t, double start, double stop, double step)
 {
     double count = ceil((stop - start) / step);
     if (!(step != 0) || !isfinite(start) || !isfinite(step) || !(count < 0x1p53)) {
-        nbi_fail(t, NB_ERR_ARGUMENT, "arange: from %g to %g by %g has no finite length", start, stop,
-                 step);
+        nbi_fail(t, NB_ERR_ARGUMENT, "arange: from %g to %g by %g has no finite length", start,
+                 stop, step);
         return nbi_inert(t);
     }
     nb_var v;
@@ -55,7 +55,10 @@ nb_var nb_linspace(nb_tape *t, double start, double stop, int64_t count)
     nb_var v;
     nbi_record *r = nbi_leaf(t, NB_SHAPE(count), NULL, true, &v);
     for (int64_t i = 0; r && i < count; i++)
-        put(t, r, i, i == count - 1 && i ? stop : start + (double)i * ((stop - start) / (double)(count - 1 + (count == 1))));
+        put(t, r, i,
+            i == count - 1 && i
+                ? stop
+                : start + (double)i * ((stop - start) / (double)(count - 1 + (count == 1))));
     return v;
 }
 

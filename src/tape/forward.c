@@ -46,7 +46,7 @@ static double tangent_of_row(const nb_tape *t, uint32_t i, int row)
     }
 }
 
-/* ---- the sweep -------------------------------------------------------------------------------------- */
+/* ---- the sweep ------------------------------------------------------------------------------- */
 
 static bool seed_tangents(nb_tape *t, size_t n, const nb_var *x, const double *const *dx)
 {

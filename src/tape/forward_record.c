@@ -88,9 +88,15 @@ static bool keep_tangent(push *p, nb_var d)
 
 static nb_rule rule_of(push *p)
 {
-    return (nb_rule){.tape = p->t, .op = p->r->op, .n_in = p->r->n_in, .in = p->in,
-                     .out = nbi_var(p->t, p->i), .t = p->tangent, .want = p->has,
-                     .d = p->d, .state = p->r->state};
+    return (nb_rule){.tape = p->t,
+                     .op = p->r->op,
+                     .n_in = p->r->n_in,
+                     .in = p->in,
+                     .out = nbi_var(p->t, p->i),
+                     .t = p->tangent,
+                     .want = p->has,
+                     .d = p->d,
+                     .state = p->r->state};
 }
 
 static bool by_tangent_rule(push *p)
@@ -99,7 +105,8 @@ static bool by_tangent_rule(push *p)
     p->d[0] = NB_NONE;
     nb_code code = p->r->op->tangent(&rule);
     if (code != NB_OK || !nbi_fits(p->t, p->d[0], p->i)) {
-        nbi_fail(p->t, code ? code : NB_ERR_CALLBACK, "%s: the tangent rule failed", p->r->op->name);
+        nbi_fail(p->t, code ? code : NB_ERR_CALLBACK, "%s: the tangent rule failed",
+                 p->r->op->name);
         return false;
     }
     return nbi_is_inert(p->d[0]) || keep_tangent(p, p->d[0]);
@@ -111,7 +118,7 @@ static bool fails(push *p, nb_code code)
     return false;
 }
 
-/* ---- by the reverse rule, twice --------------------------------------------------------------- */
+/* ---- by the reverse rule, twice -------------------------------------------------------------- */
 
 /* An input of the node's shape, all zeros. */
 static bool stand_in(push *p, nb_var *u)
@@ -186,11 +193,10 @@ static bool by_reverse_rule(push *p)
         memcpy(nbi_record_at(t, u.index)->data, nbi_record_at(t, u.index)->grad,
                (size_t)p->r->size * nbi_element(t->dtype));
     nbi_adjoints_release(t, u.index, t->hot.length);
-    return done &&
-           keep_tangent(p, p->r->rank < 0 ? nb_num(t->hot.cells[u.index].adjoint) : u);
+    return done && keep_tangent(p, p->r->rank < 0 ? nb_num(t->hot.cells[u.index].adjoint) : u);
 }
 
-/* ---- by a rule over arrays, row by row ----------------------------------------------------------- */
+/* ---- by a rule over arrays, row by row ------------------------------------------------------- */
 
 /* What the rule is called with; g holds one unit adjoint at a time. */
 typedef struct rows {

@@ -48,7 +48,7 @@ int nbi_row_of(const nb_tape *t, uint32_t i)
     return op == NBI_STILL ? (int)t->hot.args[i].b : row_of_opcode(op);
 }
 
-/* ---- the nodes as a graph ---------------------------------------------------------------------- */
+/* ---- the nodes as a graph -------------------------------------------------------------------- */
 
 static const struct {
     const char *name, *text;

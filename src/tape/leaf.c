@@ -15,7 +15,7 @@ static const nb_op constant_op = {.name = "constant", .doc = "a value without gr
 
 size_t nbi_element(nb_dtype d) { return d == NB_F64 ? sizeof(double) : sizeof(float); }
 
-/* ---- scalars ------------------------------------------------------------------------------- */
+/* ---- scalars --------------------------------------------------------------------------------- */
 
 static nb_var scalar_leaf(nb_tape *t, uint8_t op, double value)
 {
@@ -52,7 +52,7 @@ bool nbi_constant_at(nb_tape *t, double value, uint32_t *at)
     return true;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 /* A leaf over `data`, or over new uninitialised memory if data is NULL. NULL after an error. */
 nbi_record *nbi_leaf(nb_tape *t, nb_shape shape, void *data, bool still, nb_var *out)

@@ -26,7 +26,7 @@ typedef struct node {
     const uint32_t *at; /* operands */
     size_t n;           /* how many */
     uint8_t op;
-    double r; /* the value */
+    double r;           /* the value */
     double base, scale; /* for the slopes, by op: see prepare */
 } node;
 
@@ -51,7 +51,7 @@ static double piece(const node *f, size_t j)
     return s;
 }
 
-/* ---- values --------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 /* The greatest of n numbers (the least for sign -1); NaN if one is NaN. */
 static double extreme(const node *f, size_t n, double (*number)(const node *, size_t), double sign)
@@ -119,7 +119,7 @@ static double value(const node *f)
     }
 }
 
-/* ---- slopes ----------------------------------------------------------------------------------- */
+/* ---- slopes ---------------------------------------------------------------------------------- */
 
 /* What all slopes of the node share. */
 static void prepare(node *f)
@@ -213,7 +213,7 @@ double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k)
     return slope(&f, k);
 }
 
-/* ---- recording ----------------------------------------------------------------------------------- */
+/* ---- recording ------------------------------------------------------------------------------- */
 
 /* Operands as places in the list; only scalars may stand there. */
 static bool resolve(nb_tape *t, const char *name, size_t n, const nb_var *x, size_t from)

@@ -30,8 +30,9 @@ static nb_code copy_out(nb_var x, const char *what, const void *data, double sca
     if (n && !out)
         return nbi_fail(x.tape, NB_ERR_ARGUMENT, "%s: the room for the elements is NULL", what);
     if (n != size)
-        return nbi_fail(x.tape, NB_ERR_SHAPE, "%s: node %u has %lld elements, room for %lld was given",
-                        what, x.index, (long long)size, (long long)n);
+        return nbi_fail(x.tape, NB_ERR_SHAPE,
+                        "%s: node %u has %lld elements, room for %lld was given", what, x.index,
+                        (long long)size, (long long)n);
     if (!nbi_is_tensor(x.tape, x.index))
         *out = scalar;
     else if (data)
@@ -57,7 +58,8 @@ nb_code nb_read_grad(nb_var x, double *out, int64_t n)
     if (!grad && adjoint != 0 && nbi_is_tensor(x.tape, x.index))
         return nbi_fail(x.tape, NB_ERR_ARGUMENT,
                         "read_grad: the gradient of node %u was not kept; call nb_retain_grad "
-                        "before the sweep", x.index);
+                        "before the sweep",
+                        x.index);
     return copy_out(x, "read_grad", grad, adjoint, out, n);
 }
 
@@ -66,7 +68,8 @@ nb_code nb_read_tangent(nb_var x, double *out, int64_t n)
     if (!nbi_check("read_tangent", x))
         return x.tape ? x.tape->code : NB_ERR_HANDLE;
     bool tensor = nbi_is_tensor(x.tape, x.index), swept = x.index < x.tape->tangents_to;
-    return copy_out(x, "read_tangent", tensor && swept ? nbi_record_at(x.tape, x.index)->tangent : NULL,
+    return copy_out(x, "read_tangent",
+                    tensor && swept ? nbi_record_at(x.tape, x.index)->tangent : NULL,
                     swept && !tensor ? x.tape->tangent[x.index] : 0, out, n);
 }
 
@@ -113,7 +116,7 @@ int64_t nb_size(nb_var x)
     return s.rank < 0 ? 1 : nb_shape_size(s);
 }
 
-/* ---- names --------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* The place of index i among the labels, which ascend; usually their end. */
 static size_t label_place(const nb_tape *t, uint32_t i)

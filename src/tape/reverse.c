@@ -18,7 +18,7 @@
  */
 #include "tape/tape.h"
 
-#define NBI_REAL   double
+#define NBI_REAL double
 #define NBI_SUFFIX
 #include "table/arithmetic.h"
 
@@ -60,28 +60,30 @@ ALWAYS_INLINE void visit(walk *w, const nb_tape *t, double g, bool masked)
     const nbi_cell *c = w->cells;
     const double r = c[i].value;
     switch (w->ops[i]) {
-#define UNARY(name, ...)                                                                           \
-    case NBI_OP_##name: give(w, a, g * nbi_slope_##name(c[a].value, r), masked); break;
-#define BINARY(name, ...)                                                                          \
-    case NBI_OP_##name: {                                                                          \
-        const double x = c[a].value, y = c[b].value;                                               \
-        give(w, a, g * nbi_slope_x_##name(x, y, r), masked);                                       \
-        give(w, b, g * nbi_slope_y_##name(x, y, r), masked);                                       \
-        break;                                                                                     \
-    }                                                                                              \
-    case NBI_OP_##name##_vc:                                                                       \
-        give(w, a, g * nbi_slope_x_##name(c[a].value, c[b].value, r), masked);                     \
-        break;                                                                                     \
-    case NBI_OP_##name##_cv:                                                                       \
-        give(w, b, g * nbi_slope_y_##name(c[a].value, c[b].value, r), masked);                     \
+#define UNARY(name, ...)                                        \
+    case NBI_OP_##name:                                         \
+        give(w, a, g *nbi_slope_##name(c[a].value, r), masked); \
         break;
-#define TERNARY(name, ...)                                                                         \
-    case NBI_OP_##name: {                                                                          \
-        const uint32_t *k = t->list + a;                                                           \
-        const double x = c[k[0]].value, y = c[k[1]].value, z = c[k[2]].value;                      \
-        give3(w, t, g, k, nbi_slope_x_##name(x, y, z, r), nbi_slope_y_##name(x, y, z, r),          \
-              nbi_slope_z_##name(x, y, z, r), masked);                                             \
-        break;                                                                                     \
+#define BINARY(name, ...)                                                     \
+    case NBI_OP_##name: {                                                     \
+        const double x = c[a].value, y = c[b].value;                          \
+        give(w, a, g *nbi_slope_x_##name(x, y, r), masked);                   \
+        give(w, b, g *nbi_slope_y_##name(x, y, r), masked);                   \
+        break;                                                                \
+    }                                                                         \
+    case NBI_OP_##name##_vc:                                                  \
+        give(w, a, g *nbi_slope_x_##name(c[a].value, c[b].value, r), masked); \
+        break;                                                                \
+    case NBI_OP_##name##_cv:                                                  \
+        give(w, b, g *nbi_slope_y_##name(c[a].value, c[b].value, r), masked); \
+        break;
+#define TERNARY(name, ...)                                                                \
+    case NBI_OP_##name: {                                                                 \
+        const uint32_t *k = t->list + a;                                                  \
+        const double x = c[k[0]].value, y = c[k[1]].value, z = c[k[2]].value;             \
+        give3(w, t, g, k, nbi_slope_x_##name(x, y, z, r), nbi_slope_y_##name(x, y, z, r), \
+              nbi_slope_z_##name(x, y, z, r), masked);                                    \
+        break;                                                                            \
     }
 #define TEST(name, ...)
 #include "table/table.def"

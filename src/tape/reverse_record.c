@@ -123,7 +123,7 @@ static bool by_arrays(visit *v)
     return true;
 }
 
-/* ---- the rule as graph code ------------------------------------------------------------------- */
+/* ---- the rule as graph code ------------------------------------------------------------------ */
 
 /* The adjoint as a constant node. */
 static nb_var adjoint_var(visit *v)
@@ -164,7 +164,8 @@ static bool add_results(visit *v)
         if (!nbi_fits(t, d, v->r->in[k])) {
             nbi_fail(t, NB_ERR_CALLBACK,
                      "%s: the reverse rule's answer for operand %c is of another tape, stale or of "
-                     "the wrong shape", v->r->op->name, (int)('a' + k % 26));
+                     "the wrong shape",
+                     v->r->op->name, (int)('a' + k % 26));
             return false;
         }
         if (d.tape && nbi_is_tensor(t, d.index))
@@ -182,14 +183,21 @@ static bool by_graph(visit *v)
     nb_tape *t = v->t;
     nb_mark before = nb_tape_mark(t);
     bool recording = nb_set_recording(t, false), anomaly = t->anomaly;
-    t->anomaly = false; /* the nodes of the rule are not the user's; the result is looked at below */
+    t->anomaly =
+        false; /* the nodes of the rule are not the user's; the result is looked at below */
     for (size_t k = 0; k < v->r->n_in; k++) {
         v->vars[k] = nbi_var(t, v->r->in[k]);
         v->d[k] = NB_NONE;
     }
-    nb_rule rule = {.tape = t, .op = v->r->op, .n_in = v->r->n_in, .in = v->vars,
-                    .out = nbi_var(t, v->i), .g = adjoint_var(v), .want = v->want,
-                    .d = v->d, .state = v->r->state};
+    nb_rule rule = {.tape = t,
+                    .op = v->r->op,
+                    .n_in = v->r->n_in,
+                    .in = v->vars,
+                    .out = nbi_var(t, v->i),
+                    .g = adjoint_var(v),
+                    .want = v->want,
+                    .d = v->d,
+                    .state = v->r->state};
     nb_code code = v->r->op->reverse(&rule);
     bool done = code == NB_OK && add_results(v);
     if (!done)

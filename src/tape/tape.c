@@ -11,12 +11,15 @@
 
 #include <stdlib.h>
 
-enum { FIRST_NODES = 1024, FIRST_BYTES = 1 << 14, FIRST_SCRATCH = 1 << 12, FIRST_FALLS = 8, FIRST_NAMES = 256 };
+enum {
+    FIRST_NODES = 1024,
+    FIRST_BYTES = 1 << 14,
+    FIRST_SCRATCH = 1 << 12,
+    FIRST_FALLS = 8,
+    FIRST_NAMES = 256
+};
 
-static void set_limit(nb_tape *t)
-{
-    t->hot.limit = t->recording && !t->anomaly ? t->capacity : 0;
-}
+static void set_limit(nb_tape *t) { t->hot.limit = t->recording && !t->anomaly ? t->capacity : 0; }
 
 /* Grows the array that *p points to, from *capacity elements; both stay as they were on failure. */
 static bool grow(nb_tape *t, void *p, size_t width, size_t *capacity, size_t to)
@@ -50,8 +53,8 @@ bool nbi_room(nb_tape *t)
         return true;
     size_t most = UINT32_MAX - 1, to = t->capacity < most / 2 ? 2 * (size_t)t->capacity : most;
     if (t->capacity == most) {
-        nbi_fail(t, NB_ERR_LIMIT, "the tape is full: it holds %zu nodes, the most that ids can tell apart",
-                 most);
+        nbi_fail(t, NB_ERR_LIMIT,
+                 "the tape is full: it holds %zu nodes, the most that ids can tell apart", most);
         return false;
     }
     if (set_capacity(t, to))
@@ -145,12 +148,9 @@ void nb_tape_free(nb_tape *t)
     nbi_resize(&heap, t, sizeof *t, 0);
 }
 
-/* ---- mark and rewind ----------------------------------------------------------------------- */
+/* ---- mark and rewind ------------------------------------------------------------------------- */
 
-nb_mark nb_tape_mark(nb_tape *t)
-{
-    return t ? nbi_mark(t) : (nb_mark){0};
-}
+nb_mark nb_tape_mark(nb_tape *t) { return t ? nbi_mark(t) : (nb_mark){0}; }
 
 void nbi_truncate(nb_tape *t, const nb_mark *m)
 {

@@ -35,14 +35,14 @@ typedef struct nbi_record {
     void *tangent;
     const int64_t *dims;
     int64_t size;
-    int rank;        /* -1: scalar-valued */
+    int rank; /* -1: scalar-valued */
     uint32_t n_in;
-    uint32_t older;  /* the record before this one in the chain that wants attention on rewind */
-    bool still;      /* no gradient flows here */
+    uint32_t older; /* the record before this one in the chain that wants attention on rewind */
+    bool still;     /* no gradient flows here */
     bool leaf;
-    bool borrowed;   /* grad is the caller's memory */
-    bool fresh;      /* borrowed and not written in this sweep */
-    bool retain;     /* keep grad after the sweep has consumed it */
+    bool borrowed; /* grad is the caller's memory */
+    bool fresh;    /* borrowed and not written in this sweep */
+    bool retain;   /* keep grad after the sweep has consumed it */
     uint32_t in[];
 } nbi_record;
 
@@ -69,8 +69,9 @@ struct nb_tape {
     size_t room[3]; /* of cells, args, ops; the capacity is the least */
     nb_dtype dtype;
     bool recording, anomaly;
-    uint32_t busy; /* rules of operations under way: they may record, but neither rewind nor sweep */
-    uint32_t dirty; /* nodes from here up have clean adjoints */
+    uint32_t
+        busy; /* rules of operations under way: they may record, but neither rewind nor sweep */
+    uint32_t dirty;    /* nodes from here up have clean adjoints */
     bool accumulating; /* the last sweep was, so the next may not empty the arena of adjoints */
     nbi_heap heap;
     nbi_arena values, adjoints, tangents, scratch, names;
@@ -84,12 +85,12 @@ struct nb_tape {
     uint32_t floor; /* the lowest fall of all: nodes below never fell */
     nbi_fall *falls;
     size_t n_falls, fall_capacity;
-    uint32_t attention;          /* the youngest record of the chain, or NBI_INERT */
-    void *pool[NBI_POOLS];       /* free adjoint buffers by size class */
-    int pool_low, pool_high;     /* the classes in use: [low, high) */
-    double *tangent;             /* of scalar nodes, after a forward sweep */
-    uint32_t tangents_to;        /* nodes covered by it */
-    const uint32_t *outputs;     /* of the last backward sweep */
+    uint32_t attention;      /* the youngest record of the chain, or NBI_INERT */
+    void *pool[NBI_POOLS];   /* free adjoint buffers by size class */
+    int pool_low, pool_high; /* the classes in use: [low, high) */
+    double *tangent;         /* of scalar nodes, after a forward sweep */
+    uint32_t tangents_to;    /* nodes covered by it */
+    const uint32_t *outputs; /* of the last backward sweep */
     size_t n_outputs;
     uint8_t *wanted, *reached; /* per node of that sweep: on a way to what was asked for; on a way
                                 * from an output (made when nb_has_grad asks) */
@@ -102,7 +103,7 @@ struct nb_tape {
     char message[NBI_MESSAGE];
 };
 
-/* ---- handles ---- */
+/* ---- handles --------------------------------------------------------------------------------- */
 
 static inline nbi_record *nbi_record_at(const nb_tape *t, uint32_t i)
 {
@@ -115,7 +116,8 @@ static inline nbi_record *nbi_record_at(const nb_tape *t, uint32_t i)
 static inline bool nbi_still(const nb_tape *t, uint32_t i)
 {
     uint8_t op = t->hot.ops[i];
-    return op == NBI_CONSTANT || op == NBI_STILL || (op == NBI_RECORD && nbi_record_at(t, i)->still);
+    return op == NBI_CONSTANT || op == NBI_STILL ||
+           (op == NBI_RECORD && nbi_record_at(t, i)->still);
 }
 
 static inline bool nbi_is_tensor(const nb_tape *t, uint32_t i)
@@ -130,10 +132,7 @@ static inline nb_var nbi_var(nb_tape *t, uint32_t i)
     return nbi_handle(t, i, t->hot.epoch | tags);
 }
 
-static inline nb_var nbi_inert(nb_tape *t)
-{
-    return t ? nbi_handle(t, 0, NBI_INERT) : NB_NONE;
-}
+static inline nb_var nbi_inert(nb_tape *t) { return t ? nbi_handle(t, 0, NBI_INERT) : NB_NONE; }
 
 static inline bool nbi_is_inert(nb_var v)
 {
@@ -157,7 +156,7 @@ nb_tape *nbi_home(const char *op, size_t n, const nb_var *x, nb_var *inert);
 /* Whether x names a live node; otherwise an error on its tape, if it has one. */
 bool nbi_check(const char *what, nb_var x);
 
-/* ---- errors ---- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 /* Puts the first error on the tape. Returns code. */
 nb_code nbi_fail(nb_tape *t, nb_code code, const char *format, ...) NBI_FORMAT(3, 4);
@@ -167,9 +166,9 @@ bool nbi_busy(nb_tape *t, const char *what);
 /* "tanh: the value is nan" with the node's operands; for anomaly mode. */
 nb_code nbi_anomaly(nb_tape *t, uint32_t i, const char *what);
 
-/* ---- recording ---- */
+/* ---- recording ------------------------------------------------------------------------------- */
 
-bool nbi_room(nb_tape *t);                                /* for one more node */
+bool nbi_room(nb_tape *t); /* for one more node */
 void nbi_labels_truncate(nb_tape *t, uint32_t length);
 uint32_t *nbi_list_room(nb_tape *t, size_t n);            /* for n more operands */
 bool nbi_constant_at(nb_tape *t, double v, uint32_t *at); /* its node, shared or new */
@@ -210,7 +209,7 @@ size_t nbi_element(nb_dtype d);
 /* Memory until the scratch is given back to where it was. */
 void *nbi_scratch(nb_tape *t, size_t bytes);
 
-/* ---- sweeping ---- */
+/* ---- sweeping -------------------------------------------------------------------------------- */
 
 /* The adjoint buffer of tensor node i, made if need be; *add says whether it holds something. */
 void *nbi_adjoint(nb_tape *t, uint32_t i, bool *add);
@@ -247,12 +246,8 @@ static inline nb_array nbi_array_of(const nb_tape *t, uint32_t i, float *rounded
 
 static inline nb_mark nbi_mark(nb_tape *t)
 {
-    return (nb_mark){t,
-                     t->hot.length,
-                     t->hot.epoch,
-                     t->list_length,
-                     t->values.at.used,
-                     t->values.at.chunk};
+    return (nb_mark){
+        t, t->hot.length, t->hot.epoch, t->list_length, t->values.at.used, t->values.at.chunk};
 }
 
 /* Operand k of node i and their number, whatever its kind. */
@@ -261,8 +256,8 @@ uint32_t nbi_operand(const nb_tape *t, uint32_t i, size_t k);
 /* The rows as operations, in the order of enum nbi_row; defined beside the table's scalar values. */
 typedef struct nbi_row_info {
     const char *name, *text;
-    int arity;      /* 1 to 3 */
-    uint8_t opcode; /* of a node of the row, all operands variable; 0 for a test */
+    int arity;       /* 1 to 3 */
+    uint8_t opcode;  /* of a node of the row, all operands variable; 0 for a test */
     double range[6]; /* of each operand's samples; low equal to high marks a whole number */
 } nbi_row_info;
 extern const nbi_row_info nbi_rows[NBI_ROWS];

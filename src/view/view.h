@@ -13,7 +13,7 @@
 #include <nabla/view.h>
 #include "tape/tape.h"
 
-/* ---- text ---- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 enum {
     NBI_VIEW_NAME = 16,                       /* columns of a name or an op */
@@ -32,7 +32,7 @@ bool nbi_view_adjoint(char *to, nb_tape *t, uint32_t i);
  * records and constants. */
 bool nbi_view_partial(char *to, nb_tape *t, uint32_t i, size_t k);
 
-/* ---- pictures ---- */
+/* ---- pictures -------------------------------------------------------------------------------- */
 
 enum { NBI_LINES = 3 };
 
