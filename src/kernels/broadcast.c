@@ -52,7 +52,7 @@ static void stretch_into(const nb_array *from, const nb_array *to, bool add)
         both[1].data = &rounded;
         both[1].dtype = NB_F32;
     }
-    nbi_row_forward(NBI_ROW_add, 2, both, to);
+    nbi_row_forward(&nbi_row_kernels_plain, NBI_ROW_add, 2, both, to);
 }
 
 void nbi_reduce_into(const nb_array *from, const nb_array *to, bool add)
@@ -60,7 +60,7 @@ void nbi_reduce_into(const nb_array *from, const nb_array *to, bool add)
     if (from->dtype == to->dtype && same_shape(from, to)) {
         nb_array both[2] = {*to, *from};
         if (add)
-            nbi_row_forward(NBI_ROW_add, 2, both, to);
+            nbi_row_forward(&nbi_row_kernels_plain, NBI_ROW_add, 2, both, to);
         else if (to->size)
             memcpy(to->data, from->data,
                    (size_t)to->size * (to->dtype == NB_F64 ? sizeof(double) : sizeof(float)));

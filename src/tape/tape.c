@@ -96,6 +96,7 @@ nb_tape *nb_tape_new(const nb_options *options)
     t->anomaly = o.anomaly;
     t->attention = NBI_INERT;
     t->isa = nbi_isa_lower(nbi_isa_best(), getenv("NABLA_ISA"));
+    t->rows = nbi_row_kernels_choose(t->isa);
     t->matmul[0] = nbi_matmul_choose(t->isa, true);
     t->matmul[1] = nbi_matmul_choose(t->isa, false);
     size_t bytes = o.bytes ? o.bytes : FIRST_BYTES;

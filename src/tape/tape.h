@@ -20,6 +20,7 @@
 #include <nabla/op.h>
 #include "base/memory.h"
 #include "base/shape.h"
+#include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 #include "tape/codes.h"
 #include <string.h>
@@ -97,6 +98,7 @@ struct nb_tape {
     uint32_t swept_to;         /* nodes that the two cover and that are still recorded */
     nbi_matmul_fn matmul[2];
     nbi_isa isa;
+    const nbi_row_kernels *rows;
     const char *file; /* of the client's call, where it tells */
     int line;
     nb_code code;
