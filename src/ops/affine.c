@@ -52,9 +52,20 @@ static int64_t row_count(const nb_call *c)
 static nb_code affine_forward(const nb_call *c)
 {
     int64_t k = c->in[1].dims[0], m = c->in[1].dims[1];
-    nbi_matmul p = {.m = row_count(c), .n = m, .k = k, .lda = k, .ldb = m, .ldc = m};
-    p.a = c->in[0].data, p.b = c->in[1].data, p.c = c->out->data;
-    p.bias = c->in[2].data;
+    nbi_matmul p = {.m = row_count(c),
+                    .n = m,
+                    .k = k,
+                    .a = c->in[0].data,
+                    .b = c->in[1].data,
+                    .c = c->out->data,
+                    .lda = k,
+                    .ldb = m,
+                    .ldc = m,
+                    .ta = false,
+                    .tb = false,
+                    .accumulate = false,
+                    .bias = c->in[2].data,
+                    .scratch = NULL};
     return nbi_tape_matmul(c->tape, c->out->dtype, &p) ? NB_OK : NB_ERR_MEMORY;
 }
 

@@ -13,8 +13,6 @@
 static const nb_op input_op = {.name = "input", .doc = "a value given from outside"};
 static const nb_op constant_op = {.name = "constant", .doc = "a value without gradient"};
 
-size_t nbi_element(nb_dtype d) { return d == NB_F64 ? sizeof(double) : sizeof(float); }
-
 /* ---- scalars --------------------------------------------------------------------------------- */
 
 static nb_var scalar_leaf(nb_tape *t, uint8_t op, double value)

@@ -9,10 +9,11 @@ double nb_value(nb_var x)
 {
     if (!x.tape)
         return nbi_is_inert(x) ? (double)NAN : nbi_number(x);
+    const nb_tape *t = x.tape;
+    if (nbi_alive(t, x) && !nbi_is_tensor(t, x.index))
+        return t->hot.cells[x.index].value;
     double value = (double)NAN;
-    if (nb_read(x, &value, 1) != NB_OK)
-        return (double)NAN;
-    return value;
+    return nb_read(x, &value, 1) == NB_OK ? value : (double)NAN;
 }
 
 static const double *widen(nb_dtype d, const void *from, double *to, int64_t n)

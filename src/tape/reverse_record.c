@@ -251,9 +251,11 @@ bool nbi_reverse_record(nb_tape *t, uint32_t i, const uint8_t *wanted)
         nbi_fail(t, NB_ERR_GRADIENT, "%s: node %u has no derivative rule", op->name, i);
         return false;
     }
-    v.value = t->hot.cells[i].value;
-    v.adjoint = t->hot.cells[i].adjoint;
     const bool scalar = r->rank < 0;
+    if (scalar) {
+        v.value = t->hot.cells[i].value;
+        v.adjoint = t->hot.cells[i].adjoint;
+    }
     const nb_dtype dtype = scalar ? NB_F64 : t->dtype;
     v.out = (nb_array){scalar ? &v.value : r->data, r->dims, r->size, r->rank, dtype};
     v.g = (nb_array){scalar ? &v.adjoint : r->grad, r->dims, r->size, r->rank, dtype};

@@ -207,7 +207,10 @@ static inline nb_var nbi_push3(nb_tape *t, uint8_t op, const uint32_t *at, doubl
 /* A scalar node of a row; the operands are alive, on t, and scalar. */
 nb_var nbi_record_row(nb_tape *t, enum nbi_row row, const nb_var *x, double value);
 nbi_record *nbi_leaf(nb_tape *t, nb_shape shape, void *data, bool still, nb_var *out);
-size_t nbi_element(nb_dtype d);
+static inline size_t nbi_element(nb_dtype d)
+{
+    return d == NB_F64 ? sizeof(double) : sizeof(float);
+}
 /* Memory until the scratch is given back to where it was. */
 void *nbi_scratch(nb_tape *t, size_t bytes);
 
