@@ -78,7 +78,7 @@ static const double edges[] = {
     1e160,
     1e300,
     DBL_MAX,
-    FLT_MAX,
+    (double)FLT_MAX,
     INF,
     NO,
     20.1,
