@@ -50,10 +50,10 @@ static nb_var layer(nb_var x, int64_t inputs, int64_t outputs, double **p, doubl
 {
     nb_var w = nb_borrow(x.tape, "W", NB_SHAPE(inputs, outputs), *p, *dp);
     *p += inputs * outputs;
-    *dp += inputs * outputs;
+    *dp = *dp ? *dp + inputs * outputs : NULL;
     nb_var b = nb_borrow(x.tape, "b", NB_SHAPE(outputs), *p, *dp);
     *p += outputs;
-    *dp += outputs;
+    *dp = *dp ? *dp + outputs : NULL;
     return nb_affine(x, w, b);
 }
 
