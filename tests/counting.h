@@ -5,7 +5,8 @@
 #ifndef NABLA_TESTS_COUNTING_H
 #define NABLA_TESTS_COUNTING_H
 
-#include <check.h>
+#include "run.h"
+
 #include <nabla.h>
 #include <stdlib.h>
 #include <string.h>

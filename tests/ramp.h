@@ -10,7 +10,8 @@
 #ifndef NABLA_TESTS_RAMP_H
 #define NABLA_TESTS_RAMP_H
 
-#include <check.h>
+#include "run.h"
+
 #include <math.h>
 #include <nabla.h>
 #include <stdlib.h>
@@ -105,11 +106,7 @@ static int run(const char *name, size_t n, const TTest *const *tests)
     for (size_t i = 0; i < n; i++)
         tcase_add_loop_test(c, tests[i], 0, 2);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }
 
 #endif

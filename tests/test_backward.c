@@ -412,11 +412,5 @@ int main(void)
     tcase_add_test(c, gradients_of_interior_nodes);
     tcase_add_test(c, constants_cost_nothing);
     tcase_add_test(c, borrowed_gradients);
-    Suite *s = suite_create("backward");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("backward", c);
 }

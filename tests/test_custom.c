@@ -389,11 +389,5 @@ int main(void)
     tcase_add_test(c, odd_records);
     tcase_add_test(c, destructors);
     tcase_add_test(c, operands_used_twice);
-    Suite *s = suite_create("custom");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("custom", c);
 }

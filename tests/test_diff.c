@@ -605,11 +605,5 @@ int main(void)
     tcase_add_test(c, null_and_none);
     tcase_add_test(c, overflow);
     tcase_add_test(c, first_derivatives_only);
-    Suite *s = suite_create("diff");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("diff", c);
 }

@@ -270,11 +270,5 @@ int main(void)
     tcase_add_test(c, memory_cap);
     tcase_add_test(c, anomaly_forward);
     tcase_add_test(c, anomaly_backward);
-    Suite *s = suite_create("errors");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("errors", c);
 }

@@ -7,7 +7,8 @@
  */
 #include "check/laws.h"
 
-#include <check.h>
+#include "run.h"
+
 #include <float.h>
 #include <math.h>
 #include <nabla/ops.h>
@@ -323,9 +324,5 @@ int main(void)
     tcase_add_test(broken, laws_have_names);
     tcase_add_test(broken, differences_know_their_error);
     suite_add_tcase(s, broken);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -202,11 +202,5 @@ int main(void)
     tcase_add_test(c, handles_from_nodes_work);
     tcase_add_test(c, partials);
     tcase_add_loop_test(c, a_sweep_outside_the_library, 0, 30);
-    Suite *s = suite_create("graph");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("graph", c);
 }

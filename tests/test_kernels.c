@@ -13,7 +13,8 @@
 #include "kernels/matmul.h"
 #include "kernels/vmath.h"
 
-#include <check.h>
+#include "run.h"
+
 #include <float.h>
 #include <math.h>
 #include <stddef.h>
@@ -466,9 +467,5 @@ int main(void)
     tcase_add_loop_test(elementary, vmath_is_within_its_bounds, 0, FUNCTIONS);
     tcase_add_loop_test(elementary, vmath_place_in_array_does_not_matter, 0, FUNCTIONS);
     suite_add_tcase(suite, elementary);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

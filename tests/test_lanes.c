@@ -16,7 +16,8 @@
 #include "kernels/elementwise.h"
 #include "table_points.h"
 
-#include <check.h>
+#include "run.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
@@ -406,9 +407,5 @@ int main(void)
     tcase_add_test(rows_case, test_chain);
     tcase_add_loop_test(rows_case, test_points, 0, NBI_ISA_COUNT);
     suite_add_tcase(suite, rows_case);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

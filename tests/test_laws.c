@@ -12,7 +12,8 @@
 #include "ops/registry.h"
 #include "table/rows.h"
 
-#include <check.h>
+#include "run.h"
+
 #include <float.h>
 #include <math.h>
 #include <nabla/diff.h>
@@ -197,9 +198,5 @@ int main(void)
     tcase_add_loop_test(all, every_instruction_set_agrees_with_the_plain_one, 0, ops);
     tcase_add_loop_test(all, third_derivatives, 0, NBI_ROWS);
     suite_add_tcase(s, all);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

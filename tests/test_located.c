@@ -5,7 +5,8 @@
 #define NB_LOCATE
 #include <nabla.h>
 
-#include <check.h>
+#include "run.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -61,11 +62,5 @@ int main(void)
     TCase *c = tcase_create("located");
     tcase_add_test(c, place_of_the_failing_call);
     tcase_add_test(c, place_of_an_anomaly);
-    Suite *s = suite_create("located");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("located", c);
 }

@@ -241,11 +241,5 @@ int main(void)
     tcase_add_test(c, what_is_refused);
     tcase_add_test(c, hard_points);
     tcase_add_test(c, norm_of_denormals);
-    Suite *s = suite_create("many");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("many", c);
 }

@@ -6,7 +6,8 @@
  * over all i, j, k and batch entries, where the operands' elements are found by strides that are 0
  * along broadcast axes. Then closed forms, what is refused, and empty operands.
  */
-#include <check.h>
+#include "run.h"
+
 #include <math.h>
 #include <nabla.h>
 #include <stdlib.h>
@@ -341,11 +342,5 @@ int main(void)
     tcase_add_test(c, dot_and_outer);
     tcase_add_test(c, dot_hard_points);
     tcase_add_test(c, what_is_refused);
-    Suite *s = suite_create("matmul");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("matmul", c);
 }

@@ -176,11 +176,5 @@ int main(void)
     tcase_add_loop_test(c, the_kth_request_is_refused, 0, 2);
     tcase_add_test(c, every_cap);
     tcase_set_timeout(c, 60);
-    Suite *s = suite_create("memory");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("memory", c);
 }

@@ -299,11 +299,5 @@ int main(void)
     tcase_add_test(c, hard_points_of_one);
     tcase_add_test(c, hard_points_of_two);
     tcase_add_loop_test(c, zero_times_infinity, 0, 2);
-    Suite *s = suite_create("mixed");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("mixed", c);
 }

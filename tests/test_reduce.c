@@ -7,7 +7,8 @@
  *
  * Then the hard points of the numerical table, sums of many terms, empty operands, what is refused.
  */
-#include <check.h>
+#include "run.h"
+
 #include <math.h>
 #include <nabla/diff.h>
 #include <nabla/op.h>
@@ -542,9 +543,5 @@ int main(void)
     tcase_add_test(c, scalars);
     tcase_add_test(c, refusals);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -118,11 +118,5 @@ int main(void)
     tcase_add_test(c, accumulating_takes_no_memory);
     tcase_add_test(c, a_large_step_takes_no_page_faults);
     tcase_set_timeout(c, 60);
-    Suite *s = suite_create("reuse");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("reuse", c);
 }

@@ -19,7 +19,8 @@
 #include "table_points.h"
 #include "table_rows.h"
 
-#include <check.h>
+#include "run.h"
+
 #include <float.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -404,9 +405,5 @@ int main(void)
     tcase_add_loop_test(tests, test_float, 0, COUNT(rows));
     tcase_add_loop_test(tests, test_nan, 0, COUNT(rows));
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -419,11 +419,5 @@ int main(void)
     tcase_add_test(c, shapes_are_read);
     tcase_add_test(c, odd_options);
     tcase_set_timeout(c, 60);
-    Suite *s = suite_create("tape");
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_case("tape", c);
 }

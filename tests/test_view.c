@@ -5,7 +5,8 @@
  * followed back along the lines, through branches and straight across crossings, to the box that it
  * comes from: this must be the operand, and no other. The rest is compared letter by letter.
  */
-#include <check.h>
+#include "run.h"
+
 #include <nabla.h>
 #include <nabla/view.h>
 #include <stdio.h>
@@ -412,9 +413,5 @@ int main(void)
     tcase_add_test(tests, deep_graphs_need_no_stack);
     tcase_add_test(tests, no_memory_is_an_error);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -269,6 +269,17 @@ extern const nbi_row_info nbi_rows[NBI_ROWS];
 /* The row of a node, or -1. */
 int nbi_row_of(const nb_tape *t, uint32_t i);
 
+/* ---- sharing work ---------------------------------------------------------------------------- */
+
+/* Computes the outputs [from, to). worker, below nbi_workers(t), tells which thread it is, for scratch
+ * of its own. It must not touch the tape. */
+typedef void nbi_piece(void *context, int64_t from, int64_t to, int worker);
+
+/* The threads that nbi_share may use. */
+int nbi_workers(const nb_tape *t);
+/* Covers [0, n) with pieces of at least `grain` outputs (where n allows), on the tape's threads. */
+void nbi_share(nb_tape *t, int64_t n, int64_t grain, nbi_piece *work, void *context);
+
 /* The matrix product by the kernel that suits the machine. */
 bool nbi_tape_matmul(nb_tape *t, nb_dtype d, nbi_matmul *p);
 
