@@ -13,6 +13,9 @@
 #include "bench.h"
 
 #include <math.h>
+#ifdef NB_HAVE_OPENBLAS
+#include <cblas.h>
+#endif
 
 static const float rate = 0.01f;
 
@@ -48,7 +51,14 @@ static const task tasks[] = {
     {"mnist_b32", TASK_MLP, LOSS_SOFTMAX, true, 2, {784, 128, 10}, 32, "<=125", "<=165"},
     {"mnist_b128", TASK_MLP, LOSS_SOFTMAX, true, 2, {784, 128, 10}, 128, "<=430", "<=470"},
     {"mlp512_b64", TASK_MLP, LOSS_SOFTMAX, true, 3, {784, 512, 512, 10}, 64, "<=2000", "<=2500"},
-    {"mlp1024_b256", TASK_MLP, LOSS_SQUARED, true, 3, {1024, 1024, 1024, 1024}, 256, "<=36000",
+    {"mlp1024_b256",
+     TASK_MLP,
+     LOSS_SQUARED,
+     true,
+     3,
+     {1024, 1024, 1024, 1024},
+     256,
+     "<=36000",
      "<=38500"},
     {"lstm", TASK_LSTM, LOSS_SQUARED, false, 0, {0}, 16, "<=5500", "-"},
     {"cnn", TASK_CNN, LOSS_SOFTMAX, true, 0, {0}, 32, "<=900", "-"},
@@ -235,6 +245,9 @@ int main(int argc, char **argv)
 {
     const bool quick = bench_quick(argc, argv);
     bool good = true;
+#ifdef NB_HAVE_OPENBLAS
+    openblas_set_num_threads(1);
+#endif
     for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++) {
         bool wanted = argc - quick <= 1;
         for (int k = 1 + quick; k < argc; k++)

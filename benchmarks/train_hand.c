@@ -168,8 +168,7 @@ static WIDE void cell_forward(int64_t n, const float *z, const float *before, fl
 {
     for (int64_t i = 0; i < n; i++, z += GATES, cell += UNITS) {
         for (int64_t j = 0; j < UNITS; j++)
-            cell[j] = z[j] * z[2 * UNITS + j] +
-                      (before ? z[UNITS + j] * before[i * UNITS + j] : 0);
+            cell[j] = z[j] * z[2 * UNITS + j] + (before ? z[UNITS + j] * before[i * UNITS + j] : 0);
     }
 }
 
@@ -280,14 +279,11 @@ void hand_close(state *s)
         return;
     for (int l = 1; l <= MOST_LAYERS; l++)
         free(w->a[l]);
-    float *const parts[] = {w->d[0], w->d[1],     w->cell,         w->tanh_cell,   w->h,
+    float *const parts[] = {w->d[0], w->d[1],      w->cell,         w->tanh_cell,   w->h,
                             w->gate, w->h_adjoint, w->cell_adjoint, w->gate_adjoint};
     for (size_t j = 0; j < sizeof parts / sizeof *parts; j++)
         free(parts[j]);
     free(w);
 }
 
-double hand_gradient(state *s)
-{
-    return s->task->kind == TASK_LSTM ? lstm(s) : mlp(s);
-}
+double hand_gradient(state *s) { return s->task->kind == TASK_LSTM ? lstm(s) : mlp(s); }

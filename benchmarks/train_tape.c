@@ -70,15 +70,13 @@ double tape_megabytes(const state *s)
 static nb_var loss_of(state *s, nb_var z)
 {
     nb_tape *t = z.tape;
-    nb_var y = s->task->loss == LOSS_SOFTMAX
-                   ? NB_NONE
-                   : nb_borrow_constant(t, nb_shape_of(z), s->target);
+    nb_var y =
+        s->task->loss == LOSS_SOFTMAX ? NB_NONE : nb_borrow_constant(t, nb_shape_of(z), s->target);
     switch (s->task->loss) {
     case LOSS_LOGISTIC: return nb_mean(nb_softplus(nb_neg(nb_mul(y, z))));
     case LOSS_SQUARED: return nb_mean(nb_square(nb_sub(z, y)));
     default: {
-        nb_var right =
-            nb_gather(nb_log_softmax(z, 1), 1, NB_SHAPE(s->task->batch, 1), s->label);
+        nb_var right = nb_gather(nb_log_softmax(z, 1), 1, NB_SHAPE(s->task->batch, 1), s->label);
         return nb_neg(nb_mean(right));
     }
     }
