@@ -13,9 +13,6 @@
 #include "bench.h"
 
 #include <math.h>
-#ifdef NB_HAVE_OPENBLAS
-#include <cblas.h>
-#endif
 
 static const float rate = 0.01f;
 
@@ -245,9 +242,8 @@ int main(int argc, char **argv)
 {
     const bool quick = bench_quick(argc, argv);
     bool good = true;
-#ifdef NB_HAVE_OPENBLAS
-    openblas_set_num_threads(1);
-#endif
+    if (!bench_one_thread(argv))
+        return EXIT_FAILURE;
     for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++) {
         bool wanted = argc - quick <= 1;
         for (int k = 1 + quick; k < argc; k++)
