@@ -87,9 +87,8 @@ static nb_var mlp(state *s, const model *m)
     const task *k = s->task;
     nb_var a = nb_borrow_constant(m->t, NB_SHAPE(k->batch, k->size[0]), s->x);
     for (int l = 0; l < k->layers; l++) {
-        a = nb_affine(a, m->p[2 * l], m->p[2 * l + 1]);
-        if (l + 1 < k->layers)
-            a = k->relu ? nb_relu(a) : nb_tanh(a);
+        nb_var (*f)(nb_var) = l + 1 == k->layers ? NULL : k->relu ? nb_relu : nb_tanh;
+        a = nb_dense(a, m->p[2 * l], m->p[2 * l + 1], f);
     }
     return a;
 }
