@@ -1,0 +1,70 @@
+/*
+ * What the operations on square matrices share.
+ *
+ * Whatever the type of the tape, they work in double: elements are widened on the way in and
+ * rounded once on the way out, so that a float result has the accuracy of a float as long as the
+ * matrix's condition leaves a double that much. Work memory is the tape's scratch; a factorisation
+ * is kept beside the node.
+ *
+ * A kept factorisation serves the derivatives too: a rule that records another operation on the
+ * same matrix hands it on in the state. The node it was kept for is older than the one that
+ * borrows it, so it is forgotten later.
+ */
+#ifndef NABLA_SRC_FACTORED_H
+#define NABLA_SRC_FACTORED_H
+
+#include "kernels/factor.h"
+#include <nabla/op.h>
+
+/* ---- matrices in batches --------------------------------------------------------------------- */
+
+/* Whether operand 0 is a matrix with as many columns as rows, or a batch of such; false after a
+ * refusal. */
+bool nbi_needs_square(const nb_call *c);
+
+/* Its rows, and how many matrices there are; the operand has that rank. */
+int64_t nbi_order(const nb_array *a);
+int64_t nbi_entries(const nb_array *a, int matrix_rank);
+
+/* The entries of a batch in order, with the place of the one that each of two operands has for it,
+ * counted in matrices. Set up by nbi_pairs_make; then nbi_pairs_next while it returns true. */
+typedef struct nbi_pairs {
+    int rank;
+    int64_t dims[NB_MAX_RANK], place[NB_MAX_RANK], step[2][NB_MAX_RANK];
+    int64_t entry, entries, at[2];
+} nbi_pairs;
+
+/* rank: the axes of a matrix, per operand. dims: the batch axes of both, broadcast. */
+nbi_pairs nbi_pairs_make(const nb_call *c, const int matrix_rank[2], int rank, const int64_t *dims);
+bool nbi_pairs_next(nbi_pairs *p);
+
+/* ---- work ------------------------------------------------------------------------------------ */
+
+/* What the kernels need for matrices [n n] and right sides [n m]; false if there is no memory. The
+ * caller gives the scratch back. */
+bool nbi_factor_work(const nb_call *c, int64_t n, int64_t m, nbi_factor *f);
+
+/* Room for so many doubles in the scratch; NULL if there is none. */
+double *nbi_scratch_doubles(const nb_call *c, int64_t rows, int64_t columns);
+
+/* ---- LU, kept -------------------------------------------------------------------------------- */
+
+typedef struct nbi_factored {
+    int64_t n, entries;
+    double *lu;        /* [entries n n] */
+    int64_t *exchange; /* [entries n] */
+} nbi_factored;
+
+/* Of operand 0, which has elements. NULL after a refusal: a singular matrix, or no memory. */
+const nbi_factored *nbi_factor_operand(const nb_call *c, const nbi_factor *f);
+
+/* The refusal: the pivot that failed, and in which entry of operand 0. */
+nb_code nbi_singular(const nb_call *c, const char *reason, int64_t entry, int64_t pivot,
+                     double value);
+
+/* ---- for samples ----------------------------------------------------------------------------- */
+
+/* A batch of matrices [.. n n] far from singular: elements in [-1, 1], n more on the diagonal. */
+nb_var nbi_sample_regular(nb_sampler *s, nb_shape shape);
+
+#endif
