@@ -248,6 +248,14 @@ int64_t nbi_lu(const nbi_factor *f, int64_t n, double *a, int64_t lda, int64_t *
     return lu_columns(f, n, n, a, lda, exchange);
 }
 
+void nbi_exchange(int64_t n, const int64_t *exchange, bool undo, int64_t m, double *b, int64_t ldb)
+{
+    if (!undo)
+        exchange_all(n, exchange, m, b, ldb);
+    for (int64_t i = n - 1; i >= 0 && undo; i--)
+        exchange_rows(m, b + i * ldb, b + exchange[i] * ldb);
+}
+
 /* L U X = P B forwards; U^T L^T (P X) = B the other way round. */
 void nbi_lu_solve(const nbi_factor *f, int64_t n, int64_t m, const double *lu, int64_t ldlu,
                   const int64_t *exchange, bool transposed, double *b, int64_t ldb)
@@ -255,11 +263,48 @@ void nbi_lu_solve(const nbi_factor *f, int64_t n, int64_t m, const double *lu, i
     nbi_triangle l = {lu, n, ldlu, .lower = true, .transposed = transposed, .unit = true};
     nbi_triangle u = {lu, n, ldlu, .transposed = transposed};
     if (!transposed)
-        exchange_all(n, exchange, m, b, ldb);
+        nbi_exchange(n, exchange, false, m, b, ldb);
     nbi_triangle_solve(f, transposed ? &u : &l, m, b, ldb);
     nbi_triangle_solve(f, transposed ? &l : &u, m, b, ldb);
-    for (int64_t i = n - 1; i >= 0 && transposed; i--)
-        exchange_rows(m, b + i * ldb, b + exchange[i] * ldb);
+    if (transposed)
+        nbi_exchange(n, exchange, true, m, b, ldb);
+}
+
+/* ---- LDU ------------------------------------------------------------------------------------- */
+
+/* The greatest element of rows and columns from i on, the first of equals; a NaN counts as
+ * greatest. */
+static void find_greatest(int64_t i, int64_t n, const double *a, int64_t ld, int64_t *row,
+                          int64_t *column)
+{
+    double most = fabs(a[i * (ld + 1)]);
+    *row = *column = i;
+    for (int64_t k = i; k < n; k++)
+        for (int64_t j = i; j < n && !isnan(most); j++) {
+            double v = fabs(a[k * ld + j]);
+            if (!(v <= most))
+                most = v, *row = k, *column = j;
+        }
+}
+
+void nbi_ldu(int64_t n, double *a, int64_t lda, int64_t *rows, int64_t *columns)
+{
+    for (int64_t i = 0; i < n; i++) {
+        find_greatest(i, n, a, lda, rows + i, columns + i);
+        exchange_rows(n, a + i * lda, a + rows[i] * lda);
+        for (int64_t k = 0; k < n && columns[i] != i; k++)
+            exchange_rows(1, a + k * lda + i, a + k * lda + columns[i]);
+        double *top = a + i * lda, pivot = top[i];
+        if (pivot == 0)
+            continue; /* all that is left is 0, and so are its shares of L and W */
+        for (int64_t k = i + 1; k < n; k++) {
+            double *row = a + k * lda;
+            row[i] /= pivot;
+            take(n - i - 1, row[i], top + i + 1, row + i + 1);
+        }
+        for (int64_t j = i + 1; j < n; j++)
+            top[j] /= pivot;
+    }
 }
 
 /* ---- Cholesky -------------------------------------------------------------------------------- */
@@ -312,12 +357,27 @@ int64_t nbi_cholesky(const nbi_factor *f, int64_t n, double *a, int64_t lda)
     return n1 + nbi_cholesky(f, n2, a22, lda);
 }
 
-void nbi_turn(int64_t n, double *b, int64_t ldb)
+/* ---- across the diagonal, by square blocks --------------------------------------------------- */
+
+/* Calls f for each pair of elements (i, j) and (j, i), i < j. */
+static void across(int64_t n, double *a, int64_t ld, void (*f)(double *upper, double *lower))
 {
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < i; j++) {
-            double v = b[i * ldb + j];
-            b[i * ldb + j] = b[j * ldb + i];
-            b[j * ldb + i] = v;
-        }
+    for (int64_t top = 0; top < n; top += BASE)
+        for (int64_t left = top; left < n; left += BASE)
+            for (int64_t i = top; i < least(top + BASE, n); i++)
+                for (int64_t j = left > i ? left : i + 1; j < least(left + BASE, n); j++)
+                    f(&a[i * ld + j], &a[j * ld + i]);
 }
+
+static void swap(double *upper, double *lower)
+{
+    double v = *upper;
+    *upper = *lower;
+    *lower = v;
+}
+
+static void halve(double *upper, double *lower) { *upper = 0.5 * *upper + 0.5 * *lower; }
+
+void nbi_turn(int64_t n, double *b, int64_t ldb) { across(n, b, ldb, swap); }
+
+void nbi_half_sum(int64_t n, double *a, int64_t lda) { across(n, a, lda, halve); }

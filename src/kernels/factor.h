@@ -1,13 +1,14 @@
 /* Factorisations of a square matrix, and the triangular systems that they leave:
  *
  *     LU          P A = L U         rows exchanged by P, L unit lower, U upper
+ *     LDU         P A Q = L D W     columns too: L, W unit triangular, no element above 1
  *     Cholesky    A = U^T U         U upper with a positive diagonal
  *     triangular  T X = B  or  T^T X = B
  *
  * on bare row-major arrays of doubles, in place. A leading dimension is the distance
  * between the starts of two rows.
  *
- * Each is a recursion on halves that ends in the matrix product. Cut the matrix in four
+ * All but LDU are recursions on halves that end in the matrix product. Cut the matrix in four
  * (for LU in two blocks of columns first) and the equation block by block says what to do:
  *
  *     [A11 A12]   [L11    ] [U11 U12]      factor the left columns, A11 and A21 at once
@@ -56,6 +57,14 @@ int64_t nbi_lu(const nbi_factor *f, int64_t n, double *a, int64_t lda, int64_t *
 void nbi_lu_solve(const nbi_factor *f, int64_t n, int64_t m, const double *lu, int64_t ldlu,
                   const int64_t *exchange, bool transposed, double *b, int64_t ldb);
 
+/* A [n n] becomes L below its diagonal, D on it and W above: P A Q = L D W, by plain loops. Rows and
+ * columns were exchanged as for nbi_lu, so that each pivot is the greatest element that is left: all
+ * that is small about the matrix is in D, which ends in zeros if the rank is less than n. */
+void nbi_ldu(int64_t n, double *a, int64_t lda, int64_t *rows, int64_t *columns);
+
+/* The upper triangle of A [n n] becomes that of (A + A^T)/2. */
+void nbi_half_sum(int64_t n, double *a, int64_t lda);
+
 /* The upper triangle of A [n n] becomes U; what is below is not read, and of no use afterwards.
  * Returns the first i whose pivot is not above 0, which stands at A[i][i] then, or n. A NaN is taken
  * for a pivot, and spreads. */
@@ -71,6 +80,9 @@ typedef struct nbi_triangle {
 /* B [n m] becomes X. No pivot is 0, or infinities and NaN follow. */
 void nbi_triangle_solve(const nbi_factor *f, const nbi_triangle *t, int64_t m, double *b,
                         int64_t ldb);
+
+/* Exchanges rows of B [n m] as a factorisation did, or undoes that. */
+void nbi_exchange(int64_t n, const int64_t *exchange, bool undo, int64_t m, double *b, int64_t ldb);
 
 /* B [n n] becomes B^T. */
 void nbi_turn(int64_t n, double *b, int64_t ldb);

@@ -7,6 +7,7 @@
  */
 #include "ops/factored.h"
 
+#include "ops/product.h"
 #include "base/shape.h"
 #include "kernels/reduce.h"
 #include "tape/tape.h"
@@ -25,6 +26,27 @@ bool nbi_needs_square(const nb_call *c)
     nb_refuse(c, NB_ERR_SHAPE, "the matrix is not square", "a has %lld rows and %lld columns",
               (long long)rows, (long long)columns);
     return false;
+}
+
+nb_code nbi_system_shape(const nb_call *c, nb_shape *out)
+{
+    const nb_array *a = &c->in[0], *b = &c->in[1];
+    if (!nbi_needs_square(c))
+        return NB_ERR_SHAPE;
+    if (b->rank < 1)
+        return nb_refuse(c, NB_ERR_SHAPE, "needs a vector or a matrix to solve for", NULL);
+    const int64_t n = nbi_order(a), rows = b->dims[b->rank > 1 ? b->rank - 2 : 0];
+    if (rows != n)
+        return nb_refuse(c, NB_ERR_SHAPE, "the right side does not fit the matrix",
+                         "a has %lld rows, b has %lld", (long long)n, (long long)rows);
+    int rank = nbi_batch_shape(c, out);
+    if (rank < 0)
+        return NB_ERR_SHAPE;
+    out->dims[rank++] = n;
+    if (b->rank > 1)
+        out->dims[rank++] = nbi_order(b);
+    out->rank = rank;
+    return NB_OK;
 }
 
 int64_t nbi_order(const nb_array *a) { return a->dims[a->rank - 1]; }
@@ -86,7 +108,7 @@ bool nbi_factor_work(const nb_call *c, int64_t n, int64_t m, nbi_factor *f)
         nbi_no_memory(t, c->op->name);
         return false;
     }
-    *f = nbi_factor_with(t->isa, t->matmul[1], memory, n, m);
+    *f = nbi_factor_with(t->isa, t->matmul[NB_F64], memory, n, m);
     return true;
 }
 
@@ -120,8 +142,16 @@ nb_code nbi_singular(const nb_call *c, const char *reason, int64_t entry, int64_
                      (long long)pivot, value, nbi_shape_text(text, a->rank - 2, place));
 }
 
-/* Takes memory for the factors of operand 0. */
-static nbi_factored *keep_factors(const nb_call *c)
+static void *room(const nb_call *c, bool keep, size_t bytes)
+{
+    void *p = keep ? nb_keep(c, bytes) : nbi_scratch(c->tape, bytes);
+    if (!p)
+        nbi_no_memory(c->tape, c->op->name);
+    return p;
+}
+
+/* Room for the factors of operand 0. */
+static nbi_factored *factors_room(const nb_call *c, bool keep)
 {
     const nb_array *a = &c->in[0];
     size_t elements;
@@ -129,19 +159,21 @@ static nbi_factored *keep_factors(const nb_call *c)
         nbi_no_memory(c->tape, c->op->name);
         return NULL;
     }
-    nbi_factored *x = nb_keep(c, sizeof *x);
+    nbi_factored *x = room(c, keep, sizeof *x);
     if (!x)
         return NULL;
     x->n = nbi_order(a);
     x->entries = nbi_entries(a, 2);
-    x->lu = nb_keep(c, elements);
-    x->exchange = x->lu ? nb_keep(c, (size_t)(x->entries * x->n) * sizeof(int64_t)) : NULL;
+    x->lu = room(c, keep, elements);
+    x->exchange = NULL;
+    if (x->lu)
+        x->exchange = room(c, keep, (size_t)(x->entries * x->n) * sizeof(int64_t));
     return x->exchange ? x : NULL;
 }
 
-const nbi_factored *nbi_factor_operand(const nb_call *c, const nbi_factor *f)
+const nbi_factored *nbi_factor_operand(const nb_call *c, const nbi_factor *f, bool keep)
 {
-    nbi_factored *x = keep_factors(c);
+    nbi_factored *x = factors_room(c, keep);
     if (!x)
         return NULL;
     const int64_t n = x->n;
@@ -155,6 +187,17 @@ const nbi_factored *nbi_factor_operand(const nb_call *c, const nbi_factor *f)
         }
     }
     return x;
+}
+
+/* ---- graph code ------------------------------------------------------------------------------ */
+
+nb_var nbi_as_column(nb_var x, bool vector) { return vector ? nb_unsqueeze(x, -1) : x; }
+
+nb_var nbi_without_column(nb_var x, bool vector) { return vector ? nb_squeeze(x, NB_AXES(-1)) : x; }
+
+nb_var nbi_per_matrix(nb_var x)
+{
+    return nb_is_tensor(x) ? nb_unsqueeze(nb_unsqueeze(x, -1), -1) : x;
 }
 
 /* ---- samples --------------------------------------------------------------------------------- */

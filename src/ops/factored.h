@@ -22,6 +22,9 @@
  * refusal. */
 bool nbi_needs_square(const nb_call *c);
 
+/* The shape rule of a system A X = B. */
+nb_code nbi_system_shape(const nb_call *c, nb_shape *out);
+
 /* Its rows, and how many matrices there are; the operand has that rank. */
 int64_t nbi_order(const nb_array *a);
 int64_t nbi_entries(const nb_array *a, int matrix_rank);
@@ -44,7 +47,7 @@ bool nbi_pairs_next(nbi_pairs *p);
  * caller gives the scratch back. */
 bool nbi_factor_work(const nb_call *c, int64_t n, int64_t m, nbi_factor *f);
 
-/* Room for so many doubles in the scratch; NULL if there is none. */
+/* Room for rows * columns doubles in the scratch; NULL if there is none. */
 double *nbi_scratch_doubles(const nb_call *c, int64_t rows, int64_t columns);
 
 /* ---- LU, kept -------------------------------------------------------------------------------- */
@@ -55,12 +58,26 @@ typedef struct nbi_factored {
     int64_t *exchange; /* [entries n] */
 } nbi_factored;
 
-/* Of operand 0, which has elements. NULL after a refusal: a singular matrix, or no memory. */
-const nbi_factored *nbi_factor_operand(const nb_call *c, const nbi_factor *f);
+/* Of operand 0, which has elements; in the scratch if not to be kept. NULL after a refusal: a
+ * singular matrix, or no memory. */
+const nbi_factored *nbi_factor_operand(const nb_call *c, const nbi_factor *f, bool keep);
+
+/* Graph code: X in A X = B (or A^T X = B), and A^-1, by factors that are kept. */
+nb_var nbi_solve_by(const nbi_factored *factors, nb_var a, nb_var b, bool transposed);
+nb_var nbi_inverse_by(const nbi_factored *factors, nb_var a);
 
 /* The refusal: the pivot that failed, and in which entry of operand 0. */
 nb_code nbi_singular(const nb_call *c, const char *reason, int64_t entry, int64_t pivot,
                      double value);
+
+/* ---- graph code ------------------------------------------------------------------------------ */
+
+/* A vector operand of a system as a matrix of one column, and back. */
+nb_var nbi_as_column(nb_var x, bool vector);
+nb_var nbi_without_column(nb_var x, bool vector);
+
+/* One number per entry of a batch, spread over matrices: two more axes of size 1. */
+nb_var nbi_per_matrix(nb_var x);
 
 /* ---- for samples ----------------------------------------------------------------------------- */
 

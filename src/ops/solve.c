@@ -24,7 +24,6 @@
  */
 #include "kernels/reduce.h"
 #include "ops/factored.h"
-#include "ops/product.h"
 #include "ops/records.h"
 #include "tape/tape.h"
 #include <nabla/algebra.h>
@@ -42,27 +41,6 @@ static nb_var solve(nb_var a, nb_var b, const system *s)
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-static nb_code solve_shape(const nb_call *c, nb_shape *out)
-{
-    const nb_array *a = &c->in[0], *b = &c->in[1];
-    if (!nbi_needs_square(c))
-        return NB_ERR_SHAPE;
-    if (b->rank < 1)
-        return nb_refuse(c, NB_ERR_SHAPE, "needs a vector or a matrix to solve for", NULL);
-    const int64_t n = nbi_order(a), rows = b->dims[b->rank > 1 ? b->rank - 2 : 0];
-    if (rows != n)
-        return nb_refuse(c, NB_ERR_SHAPE, "the right side does not fit the matrix",
-                         "a has %lld rows, b has %lld", (long long)n, (long long)rows);
-    int rank = nbi_batch_shape(c, out);
-    if (rank < 0)
-        return NB_ERR_SHAPE;
-    out->dims[rank++] = n;
-    if (b->rank > 1)
-        out->dims[rank++] = nbi_order(b);
-    out->rank = rank;
-    return NB_OK;
-}
-
 static nb_code solve_forward(const nb_call *c)
 {
     system *s = c->state;
@@ -76,7 +54,7 @@ static nb_code solve_forward(const nb_call *c)
         return NB_OK;
     if (!nbi_factor_work(c, n, m, &f))
         return NB_ERR_MEMORY;
-    if (!s->given && !(s->factors = nbi_factor_operand(c, &f)))
+    if (!s->given && !(s->factors = nbi_factor_operand(c, &f, true)))
         return t->code;
     double *own = out->dtype == NB_F64 ? NULL : nbi_scratch_doubles(c, n, m);
     if (out->dtype != NB_F64 && !own)
@@ -96,42 +74,34 @@ static nb_code solve_forward(const nb_call *c)
 
 /* ---- derivatives ----------------------------------------------------------------------------- */
 
-static nb_var as_column(nb_var x, bool vector) { return vector ? nb_unsqueeze(x, -1) : x; }
-
-static nb_var without_column(nb_var x, bool vector)
-{
-    return vector ? nb_squeeze(x, NB_AXES(-1)) : x;
-}
-
 static nb_code solve_reverse(const nb_rule *r)
 {
     const system *s = r->state;
-    const system other = {!s->transposed, true, s->factors};
     const bool vector = nb_rank(r->in[1]) == 1;
-    nb_var x = as_column(r->out, vector);
-    nb_var w = solve(r->in[0], as_column(r->g, vector), &other);
+    nb_var x = nbi_as_column(r->out, vector);
+    nb_var g = nbi_as_column(r->g, vector);
+    nb_var w = nbi_solve_by(s->factors, r->in[0], g, !s->transposed);
     if (r->want[0])
         r->d[0] =
             nb_neg(s->transposed ? nb_matmul_t(x, false, w, true) : nb_matmul_t(w, false, x, true));
     if (r->want[1])
-        r->d[1] = without_column(w, vector);
+        r->d[1] = nbi_without_column(w, vector);
     return NB_OK;
 }
 
 static nb_code solve_tangent(const nb_rule *r)
 {
     const system *s = r->state;
-    const system same = {s->transposed, true, s->factors};
     const bool vector = nb_rank(r->in[1]) == 1;
     nb_var b = NB_NONE;
     if (r->want[1])
-        b = as_column(r->t[1], vector);
+        b = nbi_as_column(r->t[1], vector);
     if (r->want[0]) {
-        nb_var x = as_column(r->out, vector);
+        nb_var x = nbi_as_column(r->out, vector);
         nb_var moved = nb_matmul_t(r->t[0], s->transposed, x, false);
         b = r->want[1] ? nb_sub(b, moved) : nb_neg(moved);
     }
-    r->d[0] = without_column(solve(r->in[0], b, &same), vector);
+    r->d[0] = nbi_without_column(nbi_solve_by(s->factors, r->in[0], b, s->transposed), vector);
     return NB_OK;
 }
 
@@ -167,7 +137,7 @@ static nb_var solve_sample(nb_sampler *s, int k)
 const nb_op nbi_op_solve = {
     .name = "solve",
     .doc = "the solution of a system of linear equations",
-    .shape = solve_shape,
+    .shape = nbi_system_shape,
     .forward = solve_forward,
     .reverse = solve_reverse,
     .tangent = solve_tangent,
@@ -175,3 +145,8 @@ const nb_op nbi_op_solve = {
 };
 
 nb_var(nb_solve)(nb_var a, nb_var b) { return solve(a, b, &(system){0}); }
+
+nb_var nbi_solve_by(const nbi_factored *factors, nb_var a, nb_var b, bool transposed)
+{
+    return solve(a, b, &(system){transposed, true, factors});
+}
