@@ -15,6 +15,7 @@
 #include "kernels/factor.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { BASE = NBI_FACTOR_BASE, THIN = NBI_FACTOR_THIN };
 
@@ -26,8 +27,9 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
  * half of it, or as the right side is wide. */
 static bool block_elements(int64_t n, size_t *elements)
 {
-    size_t half = (size_t)n - (size_t)n / 2;
-    return !__builtin_mul_overflow(half, half, elements) && *elements <= SIZE_MAX / 16;
+    const int64_t half = n - n / 2;
+    return !__builtin_mul_overflow((size_t)half, (size_t)nbi_factor_stride(half) + 8, elements) &&
+           *elements <= SIZE_MAX / 16;
 }
 
 size_t nbi_factor_bytes(nbi_isa isa, int64_t n, int64_t m)
@@ -59,13 +61,14 @@ typedef struct block {
     bool transposed; /* in the product */
 } block;
 
-/* The rows x columns array, negated into work memory, dense. */
+/* The rows x columns array, negated into work memory. */
 static block negated(const nbi_factor *f, block x, int64_t rows, int64_t columns)
 {
+    const int64_t ld = nbi_factor_stride(columns);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++)
-            f->block[i * columns + j] = -x.data[i * x.ld + j];
-    return (block){f->block, columns, x.transposed};
+            f->block[i * ld + j] = -x.data[i * x.ld + j];
+    return (block){f->block, ld, x.transposed};
 }
 
 /* C [m n] -= A [m k] B [k n], each as used in the product. One of A, B has at most as many elements
@@ -183,15 +186,22 @@ static void exchange_rows(int64_t n, double *x, double *y)
     }
 }
 
-/* The row, from i on, with the greatest element of a column; a NaN counts as greatest. */
+/* The bits of |v|: as whole numbers they are ordered as the numbers are, with NaN above all. */
+static int64_t magnitude(double v)
+{
+    int64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits & INT64_MAX;
+}
+
+/* The row, from i on, with the greatest element of a column, the first of equals. */
 static int64_t find_pivot(int64_t i, int64_t rows, const double *column, int64_t ld)
 {
-    int64_t at = i;
-    double most = fabs(column[i * ld]);
-    for (int64_t k = i + 1; k < rows && !isnan(most); k++) {
-        double v = fabs(column[k * ld]);
-        if (!(v <= most))
-            most = v, at = k;
+    int64_t at = i, most = magnitude(column[i * ld]);
+    for (int64_t k = i + 1; k < rows; k++) {
+        int64_t v = magnitude(column[k * ld]);
+        at = v > most ? k : at;
+        most = v > most ? v : most;
     }
     return at;
 }
@@ -272,17 +282,15 @@ void nbi_lu_solve(const nbi_factor *f, int64_t n, int64_t m, const double *lu, i
 
 /* ---- LDU ------------------------------------------------------------------------------------- */
 
-/* The greatest element of rows and columns from i on, the first of equals; a NaN counts as
- * greatest. */
+/* The greatest element of rows and columns from i on, the first of equals. */
 static void find_greatest(int64_t i, int64_t n, const double *a, int64_t ld, int64_t *row,
                           int64_t *column)
 {
-    double most = fabs(a[i * (ld + 1)]);
-    *row = *column = i;
+    int64_t most = -1;
     for (int64_t k = i; k < n; k++)
-        for (int64_t j = i; j < n && !isnan(most); j++) {
-            double v = fabs(a[k * ld + j]);
-            if (!(v <= most))
+        for (int64_t j = i; j < n; j++) {
+            int64_t v = magnitude(a[k * ld + j]);
+            if (v > most)
                 most = v, *row = k, *column = j;
         }
 }

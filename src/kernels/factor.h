@@ -32,7 +32,7 @@
 
 #include "kernels/matmul.h"
 
-enum { NBI_FACTOR_BASE = 16, NBI_FACTOR_THIN = 4 };
+enum { NBI_FACTOR_BASE = 8, NBI_FACTOR_THIN = 4 };
 
 /* What a factorisation works with: the product of doubles, its scratch, and a block with
  * its sign changed. */
@@ -41,6 +41,13 @@ typedef struct nbi_factor {
     void *scratch;
     double *block;
 } nbi_factor;
+
+/* The leading dimension that suits arrays of so many columns. Rows that lie a multiple of 512 bytes
+ * apart crowd into few sets of the first-level cache, and everything here walks down rows. */
+static inline int64_t nbi_factor_stride(int64_t columns)
+{
+    return columns && columns % 64 == 0 ? columns + 8 : columns;
+}
 
 /* Bytes of work memory for matrices up to [n n] and right sides up to [n m]; 0 for small ones;
  * SIZE_MAX if they overflow. */

@@ -28,7 +28,6 @@
  * The solution of L L^T X = B and the logarithm of det L L^T, twice the sum of those of L's
  * diagonal, need no rules of their own: they are made of operations that have them.
  */
-#include "kernels/reduce.h"
 #include "ops/factored.h"
 #include "ops/records.h"
 #include "tape/tape.h"
@@ -41,36 +40,34 @@ static nb_code cholesky_shape(const nb_call *c, nb_shape *out)
 }
 
 /* x = U becomes L = U^T. */
-static void turn_factor(int64_t n, double *x)
+static void turn_factor(int64_t n, double *x, int64_t ld)
 {
     for (int64_t i = 0; i < n; i++)
-        memset(x + i * n, 0, (size_t)i * sizeof *x);
-    nbi_turn(n, x, n);
+        memset(x + i * ld, 0, (size_t)i * sizeof *x);
+    nbi_turn(n, x, ld);
 }
 
 static nb_code cholesky_forward(const nb_call *c)
 {
     const nb_array *a = &c->in[0], *out = c->out;
-    const bool wide = out->dtype == NB_F64;
     const int64_t n = nbi_order(out);
     nbi_spot spot = c->tape->scratch.at;
     nbi_factor f;
+    nbi_bench w;
     if (out->size == 0)
         return NB_OK;
-    double *own = wide ? NULL : nbi_scratch_doubles(c, n, n);
-    if (!nbi_factor_work(c, n, n, &f) || (!wide && !own))
+    if (!nbi_factor_work(c, n, n, &f) || !nbi_bench_open(c, n, n, &w))
         return NB_ERR_MEMORY;
     for (int64_t at = 0; at < out->size; at += n * n) {
-        double *x = wide ? (double *)out->data + at : own;
-        nbi_get(a->dtype, a->data, at, n * n, x);
-        nbi_half_sum(n, x, n);
-        int64_t done = nbi_cholesky(&f, n, x, n);
+        double *x = nbi_bench_at(c, &w, at);
+        nbi_matrix_get(a, at, n, n, x, w.ld);
+        nbi_half_sum(n, x, w.ld);
+        int64_t done = nbi_cholesky(&f, n, x, w.ld);
         if (done < n)
             return nbi_singular(c, "the matrix is not positive definite", at / (n * n), done,
-                                x[done * (n + 1)]);
-        turn_factor(n, x);
-        if (!wide)
-            nbi_put(out->dtype, out->data, at, n * n, own);
+                                x[done * (w.ld + 1)]);
+        turn_factor(n, x, w.ld);
+        nbi_bench_done(c, &w, at);
     }
     nbi_give_back(&c->tape->scratch, spot);
     return NB_OK;

@@ -54,43 +54,42 @@ static bool exchanged_oddly(int64_t n, const int64_t *exchange)
 /* ---- det ------------------------------------------------------------------------------------- */
 
 /* The product of the diagonal, and of the sign. */
-static double diagonal_product(int64_t n, const double *lu, bool negative)
+static double diagonal_product(int64_t n, const double *lu, int64_t ld, bool negative)
 {
     double mantissa = negative ? -1 : 1;
     int64_t exponent = 0;
     for (int64_t i = 0; i < n; i++) {
         int e;
-        mantissa = frexp(mantissa * lu[i * (n + 1)], &e);
+        mantissa = frexp(mantissa * lu[i * (ld + 1)], &e);
         exponent += e;
     }
     return scalbln(mantissa, (long)exponent);
 }
 
 /* Of a matrix that lacks a pivot: 0, but NaN if an element is not finite. */
-static double without_pivot(const nb_array *a, int64_t at, int64_t size, double *work)
+static double without_pivot(const nb_array *a, int64_t at, int64_t size)
 {
-    nbi_get(a->dtype, a->data, at, size, work);
-    for (int64_t i = 0; i < size; i++)
-        if (!isfinite(work[i]))
-            return (double)NAN;
-    return 0;
+    double v = 0;
+    for (int64_t i = 0; i < size && isfinite(v); i++)
+        nbi_get(a->dtype, a->data, at + i, 1, &v);
+    return isfinite(v) ? 0 : (double)NAN;
 }
 
 static nb_code det_forward(const nb_call *c)
 {
     const nb_array *a = &c->in[0];
-    const int64_t n = nbi_order(a);
+    const int64_t n = nbi_order(a), ld = nbi_factor_stride(n);
     nbi_spot spot = c->tape->scratch.at;
     nbi_factor f;
-    double *lu = nbi_scratch_doubles(c, n, n);
+    double *lu = nbi_scratch_doubles(c, n, ld);
     int64_t *exchange = nbi_scratch(c->tape, (size_t)n * sizeof *exchange);
     if (!lu || !exchange || !nbi_factor_work(c, n, 1, &f))
         return nbi_no_memory(c->tape, c->op->name);
     for (int64_t e = 0; e < c->out->size; e++) {
-        nbi_get(a->dtype, a->data, e * n * n, n * n, lu);
-        int64_t done = nbi_lu(&f, n, lu, n, exchange);
-        double det = done < n ? without_pivot(a, e * n * n, n * n, lu)
-                              : diagonal_product(n, lu, exchanged_oddly(n, exchange));
+        nbi_matrix_get(a, e * n * n, n, n, lu, ld);
+        int64_t done = nbi_lu(&f, n, lu, ld, exchange);
+        double det = done < n ? without_pivot(a, e * n * n, n * n)
+                              : diagonal_product(n, lu, ld, exchanged_oddly(n, exchange));
         nbi_put(c->out->dtype, c->out->data, e, 1, &det);
     }
     nbi_give_back(&c->tape->scratch, spot);
@@ -131,6 +130,20 @@ typedef struct logdet {
     const nbi_factored *factors;
 } logdet;
 
+/* The sum of the pivots' logarithms; *sign is that of the determinant. */
+static double log_diagonal(const nbi_factored *x, int64_t entry, double *sign)
+{
+    const double *lu = nbi_factored_lu(x, entry);
+    double sum = 0;
+    *sign = exchanged_oddly(x->n, nbi_factored_exchange(x, entry)) ? -1 : 1;
+    for (int64_t i = 0; i < x->n; i++) {
+        double u = lu[i * (x->ld + 1)];
+        sum += log(fabs(u));
+        *sign *= u > 0 ? 1 : u < 0 ? -1 : (double)NAN;
+    }
+    return sum;
+}
+
 static nb_code logdet_forward(const nb_call *c)
 {
     logdet *s = c->state;
@@ -143,13 +156,9 @@ static nb_code logdet_forward(const nb_call *c)
         return c->tape->code;
     nbi_give_back(&c->tape->scratch, spot);
     for (int64_t e = 0; e < c->out->size; e++) {
-        const double *lu = n ? s->factors->lu + e * n * n : NULL;
-        double sum = 0, sign = n && exchanged_oddly(n, s->factors->exchange + e * n) ? -1 : 1;
-        for (int64_t i = 0; i < n; i++) {
-            double u = lu[i * (n + 1)];
-            sum += log(fabs(u));
-            sign *= u > 0 ? 1 : u < 0 ? -1 : (double)NAN;
-        }
+        double sum = 0, sign = 1;
+        if (n > 0)
+            sum = log_diagonal(s->factors, e, &sign);
         nbi_put(c->out->dtype, c->out->data, e, 1, &sum);
         if (s->sign)
             s->sign[e] = sign;

@@ -126,6 +126,44 @@ double *nbi_scratch_doubles(const nb_call *c, int64_t rows, int64_t columns)
     return p;
 }
 
+void nbi_matrix_get(const nb_array *a, int64_t at, int64_t rows, int64_t columns, double *to,
+                    int64_t ld)
+{
+    if (ld == columns)
+        columns *= rows, rows = 1;
+    for (int64_t i = 0; i < rows; i++)
+        nbi_get(a->dtype, a->data, at + i * columns, columns, to + i * ld);
+}
+
+void nbi_matrix_put(const nb_array *a, int64_t at, int64_t rows, int64_t columns,
+                    const double *from, int64_t ld)
+{
+    if (ld == columns)
+        columns *= rows, rows = 1;
+    for (int64_t i = 0; i < rows; i++)
+        nbi_put(a->dtype, a->data, at + i * columns, columns, from + i * ld);
+}
+
+bool nbi_bench_open(const nb_call *c, int64_t rows, int64_t columns, nbi_bench *b)
+{
+    *b = (nbi_bench){.rows = rows, .columns = columns, .ld = nbi_factor_stride(columns)};
+    if (c->out->dtype == NB_F64 && b->ld == columns)
+        return true;
+    b->own = nbi_scratch_doubles(c, rows, b->ld);
+    return b->own != NULL;
+}
+
+double *nbi_bench_at(const nb_call *c, const nbi_bench *b, int64_t at)
+{
+    return b->own ? b->own : (double *)c->out->data + at;
+}
+
+void nbi_bench_done(const nb_call *c, const nbi_bench *b, int64_t at)
+{
+    if (b->own)
+        nbi_matrix_put(c->out, at, b->rows, b->columns, b->own, b->ld);
+}
+
 /* ---- LU -------------------------------------------------------------------------------------- */
 
 nb_code nbi_singular(const nb_call *c, const char *reason, int64_t entry, int64_t pivot,
@@ -154,20 +192,19 @@ static void *room(const nb_call *c, bool keep, size_t bytes)
 static nbi_factored *factors_room(const nb_call *c, bool keep)
 {
     const nb_array *a = &c->in[0];
-    size_t elements;
-    if (__builtin_mul_overflow((size_t)a->size, sizeof(double), &elements)) {
+    const int64_t n = nbi_order(a), entries = nbi_entries(a, 2), ld = nbi_factor_stride(n);
+    size_t bytes;
+    if (__builtin_mul_overflow((size_t)(entries * n), (size_t)ld * sizeof(double), &bytes)) {
         nbi_no_memory(c->tape, c->op->name);
         return NULL;
     }
     nbi_factored *x = room(c, keep, sizeof *x);
     if (!x)
         return NULL;
-    x->n = nbi_order(a);
-    x->entries = nbi_entries(a, 2);
-    x->lu = room(c, keep, elements);
-    x->exchange = NULL;
+    *x = (nbi_factored){.n = n, .ld = ld, .entries = entries};
+    x->lu = room(c, keep, bytes);
     if (x->lu)
-        x->exchange = room(c, keep, (size_t)(x->entries * x->n) * sizeof(int64_t));
+        x->exchange = room(c, keep, (size_t)(entries * n) * sizeof(int64_t));
     return x->exchange ? x : NULL;
 }
 
@@ -176,13 +213,13 @@ const nbi_factored *nbi_factor_operand(const nb_call *c, const nbi_factor *f, bo
     nbi_factored *x = factors_room(c, keep);
     if (!x)
         return NULL;
-    const int64_t n = x->n;
-    nbi_get(c->in[0].dtype, c->in[0].data, 0, c->in[0].size, x->lu);
+    const int64_t n = x->n, ld = x->ld;
     for (int64_t e = 0; e < x->entries; e++) {
-        double *lu = x->lu + e * n * n;
-        int64_t done = nbi_lu(f, n, lu, n, x->exchange + e * n);
+        double *lu = x->lu + e * n * ld;
+        nbi_matrix_get(&c->in[0], e * n * n, n, n, lu, ld);
+        int64_t done = nbi_lu(f, n, lu, ld, x->exchange + e * n);
         if (done < n) {
-            nbi_singular(c, "the matrix is singular", e, done, lu[done * n + done]);
+            nbi_singular(c, "the matrix is singular", e, done, lu[done * ld + done]);
             return NULL;
         }
     }

@@ -50,13 +50,43 @@ bool nbi_factor_work(const nb_call *c, int64_t n, int64_t m, nbi_factor *f);
 /* Room for rows * columns doubles in the scratch; NULL if there is none. */
 double *nbi_scratch_doubles(const nb_call *c, int64_t rows, int64_t columns);
 
+/* A matrix [rows columns] at an element of an array, as doubles in work memory that has a leading
+ * dimension; and back. */
+void nbi_matrix_get(const nb_array *a, int64_t at, int64_t rows, int64_t columns, double *to,
+                    int64_t ld);
+void nbi_matrix_put(const nb_array *a, int64_t at, int64_t rows, int64_t columns,
+                    const double *from, int64_t ld);
+
+/* A place to work on results [rows columns]: in the result itself where it is of doubles and its
+ * rows are well spaced, else in the scratch. */
+typedef struct nbi_bench {
+    double *own; /* NULL: in place */
+    int64_t rows, columns, ld;
+} nbi_bench;
+
+/* False if there is no memory. */
+bool nbi_bench_open(const nb_call *c, int64_t rows, int64_t columns, nbi_bench *b);
+/* Where the result that begins at that element is worked on, and the end of the work. */
+double *nbi_bench_at(const nb_call *c, const nbi_bench *b, int64_t at);
+void nbi_bench_done(const nb_call *c, const nbi_bench *b, int64_t at);
+
 /* ---- LU, kept -------------------------------------------------------------------------------- */
 
 typedef struct nbi_factored {
-    int64_t n, entries;
-    double *lu;        /* [entries n n] */
+    int64_t n, ld, entries;
+    double *lu;        /* [entries n ld] */
     int64_t *exchange; /* [entries n] */
 } nbi_factored;
+
+static inline const double *nbi_factored_lu(const nbi_factored *x, int64_t entry)
+{
+    return x->lu + entry * x->n * x->ld;
+}
+
+static inline const int64_t *nbi_factored_exchange(const nbi_factored *x, int64_t entry)
+{
+    return x->exchange + entry * x->n;
+}
 
 /* Of operand 0, which has elements; in the scratch if not to be kept. NULL after a refusal: a
  * singular matrix, or no memory. */

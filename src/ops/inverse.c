@@ -9,7 +9,6 @@
  * LU factorisation; where another node has one of the same matrix (logdet, whose gradient is the
  * inverse), that is used.
  */
-#include "kernels/reduce.h"
 #include "ops/factored.h"
 #include "ops/records.h"
 #include "tape/tape.h"
@@ -25,36 +24,36 @@ static nb_code inverse_shape(const nb_call *c, nb_shape *out)
     return nbi_needs_square(c) ? NB_OK : NB_ERR_SHAPE;
 }
 
-static void identity(int64_t n, double *x)
+static void identity(int64_t n, double *x, int64_t ld)
 {
-    memset(x, 0, (size_t)(n * n) * sizeof *x);
-    for (int64_t i = 0; i < n; i++)
-        x[i * (n + 1)] = 1;
+    for (int64_t i = 0; i < n; i++) {
+        memset(x + i * ld, 0, (size_t)n * sizeof *x);
+        x[i * (ld + 1)] = 1;
+    }
 }
 
 static nb_code inverse_forward(const nb_call *c)
 {
     const nbi_factored *factors = ((const source *)c->state)->given;
     const nb_array *out = c->out;
-    const bool wide = out->dtype == NB_F64;
     const int64_t n = nbi_order(out);
     nbi_spot spot = c->tape->scratch.at;
     nbi_factor f;
+    nbi_bench w;
     if (out->size == 0)
         return NB_OK;
     if (!nbi_factor_work(c, n, n, &f))
         return NB_ERR_MEMORY;
     if (!factors && !(factors = nbi_factor_operand(c, &f, false)))
         return c->tape->code;
-    double *own = wide ? NULL : nbi_scratch_doubles(c, n, n);
-    if (!wide && !own)
+    if (!nbi_bench_open(c, n, n, &w))
         return NB_ERR_MEMORY;
     for (int64_t e = 0; e < factors->entries; e++) {
-        double *x = wide ? (double *)out->data + e * n * n : own;
-        identity(n, x);
-        nbi_lu_solve(&f, n, n, factors->lu + e * n * n, n, factors->exchange + e * n, false, x, n);
-        if (!wide)
-            nbi_put(out->dtype, out->data, e * n * n, n * n, own);
+        double *x = nbi_bench_at(c, &w, e * n * n);
+        identity(n, x, w.ld);
+        nbi_lu_solve(&f, n, n, nbi_factored_lu(factors, e), factors->ld,
+                     nbi_factored_exchange(factors, e), false, x, w.ld);
+        nbi_bench_done(c, &w, e * n * n);
     }
     nbi_give_back(&c->tape->scratch, spot);
     return NB_OK;

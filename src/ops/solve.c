@@ -22,7 +22,6 @@
  * A vector b counts as one column, and that axis is not in the result. Batch axes broadcast: a
  * matrix that many right sides share is factored once.
  */
-#include "kernels/reduce.h"
 #include "ops/factored.h"
 #include "ops/records.h"
 #include "tape/tape.h"
@@ -50,23 +49,22 @@ static nb_code solve_forward(const nb_call *c)
     const int64_t n = nbi_order(&c->in[0]), m = b->rank > 1 ? nbi_order(b) : 1;
     nbi_spot spot = t->scratch.at;
     nbi_factor f;
+    nbi_bench w;
     if (out->size == 0)
         return NB_OK;
     if (!nbi_factor_work(c, n, m, &f))
         return NB_ERR_MEMORY;
     if (!s->given && !(s->factors = nbi_factor_operand(c, &f, true)))
         return t->code;
-    double *own = out->dtype == NB_F64 ? NULL : nbi_scratch_doubles(c, n, m);
-    if (out->dtype != NB_F64 && !own)
+    if (!nbi_bench_open(c, n, m, &w))
         return NB_ERR_MEMORY;
     nbi_pairs p = nbi_pairs_make(c, (int[]){2, columns}, out->rank - columns, out->dims);
     while (nbi_pairs_next(&p)) {
-        double *x = own ? own : (double *)out->data + p.entry * n * m;
-        nbi_get(b->dtype, b->data, p.at[1] * n * m, n * m, x);
-        nbi_lu_solve(&f, n, m, s->factors->lu + p.at[0] * n * n, n,
-                     s->factors->exchange + p.at[0] * n, s->transposed, x, m);
-        if (own)
-            nbi_put(out->dtype, out->data, p.entry * n * m, n * m, own);
+        double *x = nbi_bench_at(c, &w, p.entry * n * m);
+        nbi_matrix_get(b, p.at[1] * n * m, n, m, x, w.ld);
+        nbi_lu_solve(&f, n, m, nbi_factored_lu(s->factors, p.at[0]), s->factors->ld,
+                     nbi_factored_exchange(s->factors, p.at[0]), s->transposed, x, w.ld);
+        nbi_bench_done(c, &w, p.entry * n * m);
     }
     nbi_give_back(&t->scratch, spot);
     return NB_OK;

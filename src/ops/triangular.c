@@ -13,7 +13,6 @@
  * T is its own factorisation: no work precedes the solution, whose rule is one more system, with
  * the transpose. A zero on the diagonal is refused.
  */
-#include "kernels/reduce.h"
 #include "ops/factored.h"
 #include "ops/records.h"
 #include "tape/tape.h"
@@ -31,72 +30,62 @@ static nb_code triangular_shape(const nb_call *c, nb_shape *out)
     return nbi_system_shape(c, out);
 }
 
-/* All matrices of operand 0 as doubles; NULL if there is no memory. */
-static const double *widened(const nb_call *c)
+static nb_code refuse_zeros(const nb_call *c, int64_t entry, const nbi_triangle *t)
+{
+    for (int64_t i = 0; i < t->n && !t->unit; i++)
+        if (t->data[i * (t->ld + 1)] == 0)
+            return nbi_singular(c, "the matrix is singular", entry, i, 0);
+    return NB_OK;
+}
+
+/* The matrices of operand 0 as the kernels like them: in place if they are of doubles and well
+ * spaced, or used for so little that it does not matter; else copied. False if there is no memory.
+ */
+static bool open_triangle(const nb_call *c, int64_t m, nbi_triangle *t)
 {
     const nb_array *a = &c->in[0];
-    if (a->dtype == NB_F64)
-        return a->data;
-    double *wide = nbi_scratch_doubles(c, a->size, 1);
-    if (wide)
-        nbi_get(a->dtype, a->data, 0, a->size, wide);
-    return wide;
-}
-
-static nb_code refuse_zeros(const nb_call *c, const double *a, int64_t n)
-{
-    const int64_t entries = nbi_entries(&c->in[0], 2);
-    for (int64_t e = 0; e < entries; e++)
-        for (int64_t i = 0; i < n; i++)
-            if (a[e * n * n + i * (n + 1)] == 0)
-                return nbi_singular(c, "the matrix is singular", e, i, 0);
-    return NB_OK;
-}
-
-/* With the scratch as it is; the caller gives it back. */
-static nb_code solve_all(const nb_call *c, const double *a, int64_t n, int64_t m, int columns)
-{
-    const system *s = c->state;
-    const nb_array *b = &c->in[1], *out = c->out;
-    const bool wide = out->dtype == NB_F64;
-    nbi_triangle t = {.n = n,
-                      .ld = n,
-                      .lower = s->flags & NB_LOWER,
-                      .transposed = s->flags & NB_TRANSPOSED,
-                      .unit = s->flags & NB_UNIT};
-    nbi_factor f;
-    double *own = wide ? NULL : nbi_scratch_doubles(c, n, m);
-    if (!nbi_factor_work(c, n, m, &f) || (!wide && !own))
-        return NB_ERR_MEMORY;
-    nbi_pairs p = nbi_pairs_make(c, (int[]){2, columns}, out->rank - columns, out->dims);
-    while (nbi_pairs_next(&p)) {
-        double *x = wide ? (double *)out->data + p.entry * n * m : own;
-        nbi_get(b->dtype, b->data, p.at[1] * n * m, n * m, x);
-        t.data = a + p.at[0] * n * n;
-        nbi_triangle_solve(&f, &t, m, x, m);
-        if (!wide)
-            nbi_put(out->dtype, out->data, p.entry * n * m, n * m, own);
-    }
-    return NB_OK;
+    const unsigned flags = ((const system *)c->state)->flags;
+    const int64_t n = nbi_order(a), entries = nbi_entries(a, 2), ld = nbi_factor_stride(n);
+    *t = (nbi_triangle){.data = a->data, .n = n, .ld = n};
+    t->lower = flags & NB_LOWER;
+    t->transposed = flags & NB_TRANSPOSED;
+    t->unit = flags & NB_UNIT;
+    if (a->dtype == NB_F64 && (ld == n || m < NBI_FACTOR_THIN))
+        return true;
+    double *wide = nbi_scratch_doubles(c, entries * n, ld);
+    for (int64_t e = 0; wide && e < entries; e++)
+        nbi_matrix_get(a, e * n * n, n, n, wide + e * n * ld, ld);
+    t->data = wide;
+    t->ld = ld;
+    return wide != NULL;
 }
 
 static nb_code triangular_forward(const nb_call *c)
 {
-    const system *s = c->state;
-    const nb_array *b = &c->in[1];
+    const nb_array *b = &c->in[1], *out = c->out;
     const int columns = b->rank > 1 ? 2 : 1;
     const int64_t n = nbi_order(&c->in[0]), m = b->rank > 1 ? nbi_order(b) : 1;
-    if (c->out->size == 0)
-        return NB_OK;
     nbi_spot spot = c->tape->scratch.at;
-    const double *a = widened(c);
-    nb_code code = a ? NB_OK : NB_ERR_MEMORY;
-    if (code == NB_OK && !(s->flags & NB_UNIT))
-        code = refuse_zeros(c, a, n);
-    if (code == NB_OK)
-        code = solve_all(c, a, n, m, columns);
+    nbi_factor f;
+    nbi_bench w;
+    nbi_triangle t;
+    if (out->size == 0)
+        return NB_OK;
+    if (!nbi_factor_work(c, n, m, &f) || !open_triangle(c, m, &t) || !nbi_bench_open(c, n, m, &w))
+        return NB_ERR_MEMORY;
+    const double *all = t.data;
+    nbi_pairs p = nbi_pairs_make(c, (int[]){2, columns}, out->rank - columns, out->dims);
+    while (nbi_pairs_next(&p)) {
+        double *x = nbi_bench_at(c, &w, p.entry * n * m);
+        nbi_matrix_get(b, p.at[1] * n * m, n, m, x, w.ld);
+        t.data = all + p.at[0] * n * t.ld;
+        if (refuse_zeros(c, p.at[0], &t))
+            return NB_ERR_SINGULAR;
+        nbi_triangle_solve(&f, &t, m, x, w.ld);
+        nbi_bench_done(c, &w, p.entry * n * m);
+    }
     nbi_give_back(&c->tape->scratch, spot);
-    return code;
+    return NB_OK;
 }
 
 /* The triangle of x that is read. */
