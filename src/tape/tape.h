@@ -216,6 +216,10 @@ void *nbi_scratch(nb_tape *t, size_t bytes);
 
 /* ---- sweeping -------------------------------------------------------------------------------- */
 
+/* A buffer of so many bytes from the pool of adjoints; NULL after an error. The pool is emptied when the
+ * next backward sweep begins. */
+void *nbi_buffer(nb_tape *t, size_t bytes);
+void nbi_buffer_release(nb_tape *t, void *p, size_t bytes);
 /* The adjoint buffer of tensor node i, made if need be; *add says whether it holds something. */
 void *nbi_adjoint(nb_tape *t, uint32_t i, bool *add);
 /* Adds an array to the adjoint of node i, summing over axes along which i was broadcast. */
@@ -230,6 +234,8 @@ void nbi_reverse_many(nb_tape *t, uint32_t i, double g, const uint8_t *wanted);
 bool nbi_forward_record(nb_tape *t, uint32_t i);
 double nbi_tangent_many(const nb_tape *t, uint32_t i);
 double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k);
+/* The derivatives by all operands at once. */
+void nbi_partials_many(const nb_tape *t, uint32_t i, double *z);
 /* The plain sweep from node `from` down, restricted to wanted nodes if that is not NULL. */
 bool nbi_sweep(nb_tape *t, uint32_t from, const uint8_t *wanted);
 void nbi_adjoint_release(nb_tape *t, nbi_record *r);
