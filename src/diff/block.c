@@ -6,7 +6,7 @@
  * every node there is on one. R is found going up the tape, a node at a time by its operands; B going
  * down from the outputs, and only within R; the first consumer met going down is a node's last.
  */
-#include "diff/block.h"
+#include "diff/block_walk.h"
 
 #include <math.h>
 
@@ -115,18 +115,29 @@ nb_code nbi_block_open(nbi_block *b, const char *what, nb_tape *t, bool forward,
 
 static const size_t number_bytes = NBI_LANES * sizeof(double);
 
+/* More spare lanes. */
+static bool refill(nbi_block *b)
+{
+    for (int k = 0; k < 8; k++) {
+        double *p = nbi_buffer(b->t, number_bytes);
+        if (!p)
+            return false;
+        memcpy(p, &b->spare, sizeof b->spare);
+        b->spare = p;
+        b->n_spare++;
+    }
+    return true;
+}
+
 double *nbi_block_numbers(nbi_block *b, uint32_t i)
 {
     double *p = b->at[i];
-    if (p)
+    if (p || (!b->spare && !refill(b)))
         return p;
-    if ((p = b->spare) != NULL)
-        memcpy(&b->spare, p, sizeof b->spare);
-    else
-        p = nbi_buffer(b->t, number_bytes);
-    if (p)
-        memset(p, 0, number_bytes);
-    return b->at[i] = p;
+    b->at[i] = p = b->spare;
+    memcpy(&b->spare, p, sizeof b->spare);
+    b->n_spare--;
+    return memset(p, 0, number_bytes);
 }
 
 static bool array_bytes(const nbi_block *b, uint32_t i, size_t *bytes)
@@ -157,7 +168,7 @@ nb_array nbi_block_lane(const nbi_block *b, uint32_t i, size_t l)
 nb_array nbi_block_stack(nbi_block *b, uint32_t i, size_t first, size_t count, int64_t *dims,
                          bool *add)
 {
-    const uint8_t mask = (uint8_t)(((1u << count) - 1) << first);
+    const nbi_mask mask = (nbi_mask)(((1u << count) - 1) << first);
     nb_array a = nbi_block_lane(b, i, first);
     const size_t bytes = (size_t)a.size * nbi_element(a.dtype);
     *add = (b->full[i] & mask) != 0;
@@ -180,6 +191,7 @@ void nbi_block_release(nbi_block *b, uint32_t i)
     if (!nbi_is_tensor(b->t, i)) {
         memcpy(p, &b->spare, sizeof b->spare);
         b->spare = p;
+        b->n_spare++;
     } else if (array_bytes(b, i, &bytes)) {
         nbi_buffer_release(b->t, p, bytes);
     }
@@ -187,7 +199,7 @@ void nbi_block_release(nbi_block *b, uint32_t i)
     b->full[i] = 0;
 }
 
-uint8_t nbi_block_active(const nbi_block *b, uint32_t i)
+nbi_mask nbi_block_active(const nbi_block *b, uint32_t i)
 {
     const double *p = b->at[i];
     unsigned active = 0;
@@ -195,7 +207,7 @@ uint8_t nbi_block_active(const nbi_block *b, uint32_t i)
         return b->full[i];
     for (unsigned l = 0; l < NBI_LANES; l++)
         active |= (unsigned)(p[l] != 0) << l;
-    return (uint8_t)active;
+    return (nbi_mask)active;
 }
 
 /* ---- a sweep --------------------------------------------------------------------------------- */
@@ -235,7 +247,7 @@ nb_code nbi_block_seed_one(nbi_block *b, nb_var x, size_t lane, int64_t element,
     const nb_array a = nbi_block_lane(b, i, lane);
     if (!(b->full[i] >> lane & 1))
         memset(a.data, 0, (size_t)a.size * nbi_element(a.dtype));
-    b->full[i] |= (uint8_t)(1u << lane);
+    b->full[i] |= (nbi_mask)(1u << lane);
     if (a.dtype == NB_F64)
         ((double *)a.data)[element] += d;
     else
@@ -285,41 +297,81 @@ static bool all_finite(const nbi_block *b, uint32_t i)
     return true;
 }
 
+static nbi_walk_fn *walk_of(const nbi_block *b)
+{
+#if defined(__x86_64__)
+    if (b->t->isa == NBI_ISA_AVX512)
+        return b->forward ? nbi_walk_up_avx512 : nbi_walk_down_avx512;
+    if (b->t->isa == NBI_ISA_AVX2)
+        return b->forward ? nbi_walk_up_avx2 : nbi_walk_down_avx2;
+#endif
+    return b->forward ? nbi_walk_up_plain : nbi_walk_down_plain;
+}
+
+static bool is_row(const nbi_block *b, uint32_t i) { return arity[b->t->hot.ops[i]] > 0; }
+
+/* Node i, which is no row and has lanes. */
+static bool reverse_other(nbi_block *b, uint32_t i)
+{
+    const uint8_t op = b->t->hot.ops[i];
+    const bool done = op == NBI_RECORD ? nbi_block_reverse_record(b, i)
+                      : op >= NBI_SUM  ? nbi_block_reverse_many(b, i)
+                                       : true;
+    if (done && b->role[i] != NBI_ASKED)
+        nbi_block_release(b, i);
+    return done;
+}
+
+/* In anomaly mode the walk goes by single nodes. */
 static bool reverse(nbi_block *b)
 {
-    for (uint32_t i = b->high + 1; i-- > b->low;) {
-        if (!b->at[i])
+    nbi_walk_fn *walk = walk_of(b);
+    for (uint32_t i = b->high + 1; i > b->low;) {
+        if (b->t->anomaly && b->at[i - 1] && !all_finite(b, i - 1))
+            return false;
+        if (b->n_spare < 3 && !refill(b))
+            return false;
+        const uint32_t from = i;
+        i = walk(b, from, b->t->anomaly ? from - 1 : b->low);
+        if (b->t->anomaly && i < from)
             continue;
-        if (b->t->anomaly && !all_finite(b, i))
+        if (i > b->low && b->at[i - 1] && !is_row(b, i - 1) && !reverse_other(b, --i))
             return false;
-        if (!(b->t->hot.ops[i] == NBI_RECORD ? nbi_block_reverse_record(b, i)
-                                             : nbi_block_reverse_scalar(b, i)))
-            return false;
-        if (b->role[i] != NBI_ASKED)
-            nbi_block_release(b, i);
     }
+    return true;
+}
+
+/* Node i, which is no row and takes part. */
+static bool forward_other(nbi_block *b, uint32_t i)
+{
+    const uint32_t *x;
+    const size_t n = nbi_block_operands(b->t, i, &x);
+    bool some = false;
+    for (size_t k = 0; k < n; k++)
+        some = some || b->at[x[k]];
+    if (some && !(b->t->hot.ops[i] == NBI_RECORD ? nbi_block_forward_record(b, i)
+                                                 : nbi_block_forward_many(b, i)))
+        return false;
+    nbi_block_operands(b->t, i, &x); /* a record's rule may have moved them */
+    for (size_t k = 0; k < n; k++)
+        if (b->last[x[k]] == i && b->role[x[k]] != NBI_ASKED)
+            nbi_block_release(b, x[k]);
     return true;
 }
 
 static bool forward(nbi_block *b)
 {
-    for (uint32_t i = b->low; i <= b->high; i++) {
-        const uint32_t *x;
-        const size_t n = b->role[i] ? nbi_block_operands(b->t, i, &x) : 0;
-        bool some = false;
-        for (size_t k = 0; k < n; k++)
-            some = some || b->at[x[k]];
-        if (!some)
-            continue;
-        if (!(b->t->hot.ops[i] == NBI_RECORD ? nbi_block_forward_record(b, i)
-                                             : nbi_block_forward_scalar(b, i)))
+    nbi_walk_fn *walk = walk_of(b);
+    for (uint32_t i = b->low; i <= b->high;) {
+        if (!b->n_spare && !refill(b))
             return false;
-        if (b->t->anomaly && b->at[i] && !all_finite(b, i))
+        const uint32_t from = i;
+        i = walk(b, from, b->t->anomaly ? from + 1 : b->high + 1);
+        if (i <= b->high && b->role[i] && !is_row(b, i) && !forward_other(b, i++))
             return false;
-        nbi_block_operands(b->t, i, &x);
-        for (size_t k = 0; k < n; k++)
-            if (b->last[x[k]] == i && b->role[x[k]] != NBI_ASKED)
-                nbi_block_release(b, x[k]);
+        for (uint32_t k = from; b->t->anomaly && k < i; k++)
+            if (b->at[k] && !all_finite(b, k))
+                return false;
     }
     return true;
 }

@@ -22,7 +22,8 @@
 
 #include "tape/tape.h"
 
-enum { NBI_LANES = 8 };
+enum { NBI_LANES = 16 };
+typedef uint16_t nbi_mask; /* a bit for each */
 
 /* A node takes no part; takes part; and its lanes are asked for. */
 enum nbi_role { NBI_OFF, NBI_ON, NBI_ASKED };
@@ -33,13 +34,14 @@ typedef struct nbi_block {
     bool forward;
     uint32_t low, high; /* the nodes that take part lie in [low, high] */
     uint8_t *role;      /* [high + 1] enum nbi_role */
-    uint8_t *full;      /* [high + 1] */
+    nbi_mask *full;     /* [high + 1] */
     void **at;          /* [high + 1] the lanes, NULL where all are zero */
     uint32_t *last;     /* [high + 1] forward: the last consumer that takes part */
     double
         *tangent;  /* [high + 1] forward, for records: what the tape's field points to meanwhile */
     size_t lanes;  /* in the sweep under way */
     double *spare; /* free lanes of scalars, linked by their first word */
+    size_t n_spare;
     nbi_spot scratch;
 } nbi_block;
 
@@ -72,11 +74,11 @@ nb_array nbi_block_stack(nbi_block *b, uint32_t i, size_t first, size_t count, i
                          bool *add);
 void nbi_block_release(nbi_block *b, uint32_t i);
 /* The lanes of node i that hold something other than zero. */
-uint8_t nbi_block_active(const nbi_block *b, uint32_t i);
+nbi_mask nbi_block_active(const nbi_block *b, uint32_t i);
 
 /* Passes the lanes of node i on to its operands, or forward makes them from its operands'. */
-bool nbi_block_reverse_scalar(nbi_block *b, uint32_t i);
-bool nbi_block_forward_scalar(nbi_block *b, uint32_t i);
+bool nbi_block_reverse_many(nbi_block *b, uint32_t i);
+bool nbi_block_forward_many(nbi_block *b, uint32_t i);
 bool nbi_block_reverse_record(nbi_block *b, uint32_t i);
 bool nbi_block_forward_record(nbi_block *b, uint32_t i);
 /* Whether the record is a row of the table whose lanes go in one go, and that: down with the lanes

@@ -72,7 +72,7 @@ static void take_lane(nbi_block *b, uint32_t i, size_t l, const held *h)
     if (!nbi_is_tensor(b->t, i))
         nbi_block_numbers(b, i)[l] += adjoint;
     else if (adjoint != 0)
-        b->full[i] |= (uint8_t)(1u << l);
+        b->full[i] |= (nbi_mask)(1u << l);
 }
 
 /* An operand that stands there twice is lent twice, and put back in the opposite order. */
@@ -210,7 +210,7 @@ static bool keep_tangent(nbi_block *b, uint32_t i, size_t l)
         return false;
     const nb_array to = nbi_block_lane(b, i, l);
     nbi_move_run(to.dtype, to.size, to.data, r->tangent, b->full[i] >> l & 1);
-    b->full[i] |= (uint8_t)(1u << l);
+    b->full[i] |= (nbi_mask)(1u << l);
     return true;
 }
 
