@@ -10,38 +10,6 @@
 
 #include <math.h>
 
-/* ---- operands -------------------------------------------------------------------------------- */
-
-/* The number of operands of a row by its opcode. A constant among them takes no part anyway. */
-static const uint8_t arity[256] = {
-#define UNARY(name, ...)   [NBI_OP_##name] = 1,
-#define BINARY(name, ...)  [NBI_OP_##name] = 2, [NBI_OP_##name##_vc] = 2, [NBI_OP_##name##_cv] = 2,
-#define TERNARY(name, ...) [NBI_OP_##name] = 3,
-#define TEST(name, ...)
-#include "table/table.def"
-#undef UNARY
-#undef BINARY
-#undef TERNARY
-#undef TEST
-};
-
-size_t nbi_block_operands(const nb_tape *t, uint32_t i, const uint32_t **in)
-{
-    const uint8_t op = t->hot.ops[i];
-    const nbi_args *a = &t->hot.args[i];
-    if (op > NBI_SPARE_15) {
-        *in = arity[op] < 3 ? (const uint32_t *)a : t->list + a->a;
-        return arity[op];
-    }
-    if (op == NBI_RECORD) {
-        const nbi_record *r = nbi_record_at(t, i);
-        *in = r->in;
-        return r->still ? 0 : r->n_in;
-    }
-    *in = t->list + a->a;
-    return op >= NBI_SUM && op <= NBI_MAXOUT ? a->b : 0;
-}
-
 /* ---- which nodes take part ------------------------------------------------------------------- */
 
 static void mark_up(nbi_block *b, size_t n_in, const nb_var *in)
@@ -54,7 +22,7 @@ static void mark_up(nbi_block *b, size_t n_in, const nb_var *in)
         }
     for (uint32_t i = b->low; i <= b->high; i++) {
         const uint32_t *x;
-        size_t n = b->role[i] ? 0 : nbi_block_operands(t, i, &x);
+        size_t n = b->role[i] ? 0 : nbi_ways(t, i, &x);
         for (size_t k = 0; k < n && !b->role[i]; k++)
             b->role[i] = b->role[x[k]];
     }
@@ -68,7 +36,7 @@ static void mark_down(nbi_block *b, size_t n_out, const nb_var *out)
             b->role[out[k].index] = NBI_ASKED;
     for (uint32_t i = b->high + 1; i-- > b->low;) {
         const uint32_t *x;
-        size_t n = b->role[i] == NBI_ASKED ? nbi_block_operands(b->t, i, &x) : 0;
+        size_t n = b->role[i] == NBI_ASKED ? nbi_ways(b->t, i, &x) : 0;
         b->role[i] = b->role[i] == NBI_ASKED ? NBI_ON : NBI_OFF;
         for (size_t k = 0; k < n; k++) {
             if (b->role[x[k]])
@@ -308,7 +276,7 @@ static nbi_walk_fn *walk_of(const nbi_block *b)
     return b->forward ? nbi_walk_up_plain : nbi_walk_down_plain;
 }
 
-static bool is_row(const nbi_block *b, uint32_t i) { return arity[b->t->hot.ops[i]] > 0; }
+static bool is_row(const nbi_block *b, uint32_t i) { return b->t->hot.ops[i] > NBI_SPARE_15; }
 
 /* Node i, which is no row and has lanes. */
 static bool reverse_other(nbi_block *b, uint32_t i)
@@ -345,14 +313,14 @@ static bool reverse(nbi_block *b)
 static bool forward_other(nbi_block *b, uint32_t i)
 {
     const uint32_t *x;
-    const size_t n = nbi_block_operands(b->t, i, &x);
+    const size_t n = nbi_ways(b->t, i, &x);
     bool some = false;
     for (size_t k = 0; k < n; k++)
         some = some || b->at[x[k]];
     if (some && !(b->t->hot.ops[i] == NBI_RECORD ? nbi_block_forward_record(b, i)
                                                  : nbi_block_forward_many(b, i)))
         return false;
-    nbi_block_operands(b->t, i, &x); /* a record's rule may have moved them */
+    nbi_ways(b->t, i, &x); /* a record's rule may have moved them */
     for (size_t k = 0; k < n; k++)
         if (b->last[x[k]] == i && b->role[x[k]] != NBI_ASKED)
             nbi_block_release(b, x[k]);

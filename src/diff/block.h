@@ -87,7 +87,4 @@ bool nbi_block_is_row(const nbi_record *r);
 bool nbi_block_reverse_row(nbi_block *b, uint32_t i, size_t first, size_t count);
 bool nbi_block_forward_row(nbi_block *b, uint32_t i);
 
-/* The operands of node i, whatever its kind. */
-size_t nbi_block_operands(const nb_tape *t, uint32_t i, const uint32_t **in);
-
 #endif

@@ -26,7 +26,7 @@ static double *derivatives(nb_tape *t, uint32_t i, size_t n)
 bool nbi_block_reverse_many(nbi_block *b, uint32_t i)
 {
     const uint32_t *x;
-    const size_t n = nbi_block_operands(b->t, i, &x);
+    const size_t n = nbi_ways(b->t, i, &x);
     const nbi_spot scratch = b->t->scratch.at;
     const double *z = derivatives(b->t, i, n);
     bool done = z != NULL;
@@ -43,7 +43,7 @@ bool nbi_block_reverse_many(nbi_block *b, uint32_t i)
 bool nbi_block_forward_many(nbi_block *b, uint32_t i)
 {
     const uint32_t *x;
-    const size_t n = nbi_block_operands(b->t, i, &x);
+    const size_t n = nbi_ways(b->t, i, &x);
     const nbi_spot scratch = b->t->scratch.at;
     const double *z = derivatives(b->t, i, n);
     double *to = z ? nbi_block_numbers(b, i) : NULL;

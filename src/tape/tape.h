@@ -264,6 +264,9 @@ static inline nb_mark nbi_mark(nb_tape *t)
 /* Operand k of node i and their number, whatever its kind. */
 size_t nbi_operands(const nb_tape *t, uint32_t i);
 uint32_t nbi_operand(const nb_tape *t, uint32_t i, size_t k);
+/* The operands that a gradient may flow to from node i, constants among them, and their number: 0 for
+ * a still node. Valid until something is recorded. Made for walks over all nodes. */
+size_t nbi_ways(const nb_tape *t, uint32_t i, const uint32_t **in);
 /* The rows as operations, in the order of enum nbi_row; defined beside the table's scalar values. */
 typedef struct nbi_row_info {
     const char *name, *text;
