@@ -16,6 +16,7 @@
 #include <nabla/base.h>
 #include <nabla/tape.h>
 #include <nabla/ops.h>
+#include <nabla/image.h>
 #include <nabla/op.h>
 #include <nabla/diff.h>
 #include <nabla/check.h>
