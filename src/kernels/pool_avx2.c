@@ -1,0 +1,3 @@
+/* Pooling for AVX2. */
+#define NBI_POOL_TABLE nbi_pool_avx2
+#include "kernels/pool.inc"
