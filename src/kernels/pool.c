@@ -1,12 +1,14 @@
 /*
- * The choice of a pooling kernel, and its scratch: a row of each side in double, and a plane of shares.
+ * The choice of a pooling kernel, and its scratch: a row of each side in double, three
+ * times as many rows as are taken at a time, and a plane of shares.
  */
 #include "kernels/pool.h"
 
 size_t nbi_pool_scratch(const nbi_pool *p)
 {
     const nbi_pool_axis *down = &p->axis[0], *across = &p->axis[1];
-    const int64_t rows = 3 * across->in + 2 * across->out, shares = (down->out + 1) * across->out;
+    const int64_t shares = down->out * across->out + 4096;
+    const int64_t rows = across->in + across->out + 3 * nbi_pool_rows(across->in) * across->in;
     return (size_t)(rows + shares) * sizeof(double);
 }
 
