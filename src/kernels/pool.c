@@ -7,8 +7,9 @@
 size_t nbi_pool_scratch(const nbi_pool *p)
 {
     const nbi_pool_axis *down = &p->axis[0], *across = &p->axis[1];
-    const int64_t shares = down->out * across->out + 4096;
-    const int64_t rows = across->in + across->out + 3 * nbi_pool_rows(across->in) * across->in;
+    const int64_t room = nbi_pool_rows(across->in) * across->in + NBI_POOL_SPARE;
+    const int64_t shares = down->out * across->out + NBI_POOL_SPARE;
+    const int64_t rows = across->in + across->out + 3 * room;
     return (size_t)(rows + shares) * sizeof(double);
 }
 
