@@ -50,6 +50,18 @@ NB_API nb_var nb_batch_norm(nb_var x, nb_var gain, nb_var bias, double eps,
  * element; r moves on by one number for two elements. */
 NB_API nb_var nb_dropout(nb_var x, double p, nb_rng *r);
 
+/* ---- recurrence ------------------------------------------------------------------------------ */
+
+/* A long short-term memory over a whole sequence: x [steps n in], w_x [in 4u], w_h [u 4u], b [4u];
+ * h0 and c0 [n u], or NB_NONE for zeros. The result holds h of every step, [steps n u].
+ *     z = x w_x + h_before w_h + b, four gates of u side by side: i, f, g, o
+ *     c = sigmoid(f) c_before + sigmoid(i) tanh(g),  h = sigmoid(o) tanh(c)
+ * With one step this is the cell alone. Its rule as graph code records every step. */
+NB_API nb_var nb_lstm(nb_var x, nb_var w_x, nb_var w_h, nb_var b, nb_var h0, nb_var c0);
+/* The same; *c receives the last cell state [n u], differentiable as well. */
+NB_API nb_var nb_lstm_state(nb_var x, nb_var w_x, nb_var w_h, nb_var b, nb_var h0, nb_var c0,
+                            nb_var *c);
+
 #ifdef __cplusplus
 }
 #endif
