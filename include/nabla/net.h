@@ -50,6 +50,19 @@ NB_API nb_var nb_batch_norm(nb_var x, nb_var gain, nb_var bias, double eps,
  * element; r moves on by one number for two elements. */
 NB_API nb_var nb_dropout(nb_var x, double p, nb_rng *r);
 
+/* ---- attention ------------------------------------------------------------------------------- */
+
+typedef struct nb_attention_options {
+    nb_var mask;  /* broadcasts to the scores [... m n]; 0 hides. A zeroed var: none. No gradient */
+    bool causal;  /* query i sees key j where j <= i + n - m: the last query sees all */
+    double scale; /* 0: 1 / sqrt d */
+} nb_attention_options;
+
+/* softmax(scale q k^T) v with q [... m d], k [... n d], v [... n e], entry by entry of the leading
+ * axes, which are equal; [... m e]. A query that sees no key gives 0 with gradient 0. Memory grows
+ * with m, not with m n, but the rule as graph code forms the scores. NULL options: defaults. */
+NB_API nb_var nb_attention(nb_var q, nb_var k, nb_var v, const nb_attention_options *options);
+
 /* ---- recurrence ------------------------------------------------------------------------------ */
 
 /* A long short-term memory over a whole sequence: x [steps n in], w_x [in 4u], w_h [u 4u], b [4u];
