@@ -50,6 +50,30 @@ NB_API nb_var nb_batch_norm(nb_var x, nb_var gain, nb_var bias, double eps,
  * element; r moves on by one number for two elements. */
 NB_API nb_var nb_dropout(nb_var x, double p, nb_rng *r);
 
+/* ---- lookup ---------------------------------------------------------------------------------- */
+
+/* A table of which each step touches few rows. The struct and the data are the caller's and outlive
+ * the nodes; the data are of the tape's dtype and may change between steps. */
+typedef struct nb_sparse_table {
+    const void *data; /* [rows width] */
+    int64_t rows, width;
+} nb_sparse_table;
+
+/* The rows that a gradient touches. */
+typedef struct nb_sparse_rows {
+    int64_t n;
+    const int64_t *row; /* [n], ascending, each once */
+    const void *values; /* [n width], of the tape's dtype */
+} nb_sparse_rows;
+
+/* nb_embedding of a table that is not on the tape: time, memory and gradient are those of the rows
+ * that the indices name. nb_input_of(result, 0) is an input [n width] that holds copies of them. */
+NB_API nb_var nb_embedding_sparse(nb_tape *t, const nb_sparse_table *table, nb_shape shape,
+                                  const int64_t *index);
+/* After a backward sweep: the gradient of the table, summed over all lookups that the sweep reached
+ * (none: n is 0). It is valid until the next sweep, rewind or reset. */
+NB_API nb_code nb_sparse_grad(nb_tape *t, const nb_sparse_table *table, nb_sparse_rows *out);
+
 /* ---- attention ------------------------------------------------------------------------------- */
 
 typedef struct nb_attention_options {
