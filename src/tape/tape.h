@@ -19,6 +19,7 @@
 
 #include <nabla/op.h>
 #include "base/memory.h"
+#include "base/pool.h"
 #include "base/shape.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
@@ -98,6 +99,8 @@ struct nb_tape {
     uint32_t swept_to;         /* nodes that the two cover and that are still recorded */
     nbi_matmul_fn matmul[2];
     nbi_isa isa;
+    nbi_crew crew;       /* who computes */
+    bool own_pool, told; /* the crew's pool is the tape's; its failure was seen and cleared */
     const nbi_row_kernels *rows;
     const char *file; /* of the client's call, where it tells */
     int line;
@@ -271,13 +274,9 @@ int nbi_row_of(const nb_tape *t, uint32_t i);
 
 /* ---- sharing work ---------------------------------------------------------------------------- */
 
-/* Computes the outputs [from, to). worker, below nbi_workers(t), tells which thread it is, for scratch
- * of its own. It must not touch the tape. */
-typedef void nbi_piece(void *context, int64_t from, int64_t to, int worker);
-
 /* The threads that nbi_share may use. */
 int nbi_workers(const nb_tape *t);
-/* Covers [0, n) with pieces of at least `grain` outputs (where n allows), on the tape's threads. */
+/* nbi_crew_share with the tape's crew. */
 void nbi_share(nb_tape *t, int64_t n, int64_t grain, nbi_piece *work, void *context);
 
 /* The matrix product by the kernel that suits the machine. */
