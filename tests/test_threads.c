@@ -196,6 +196,7 @@ static const call calls[] = {
     {"matrix and vector", nn, {S(900, 800), S(800)}},
     {"vector and matrix", nn, {S(800), S(800, 900)}},
     {"batches", nn, {S(10, 20, 30), S(10, 30, 40)}},
+    {"many batches", nt, {S(3, 200, 9, 30), S(200, 40, 30)}},
     {"broadcast batches", nn, {S(6, 1, 20, 30), S(5, 30, 40)}},
     {"batch by matrix", nt, {S(7, 20, 30), S(40, 30)}},
     {"affine", affine, {S(128, 100), S(100, 130), S(130)}},

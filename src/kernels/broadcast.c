@@ -46,7 +46,7 @@ static void sum_into(const nbi_crew *crew, const nb_array *from, const nb_array 
     nbi_nest_make(&nest, from->rank < 0 ? 0 : from->rank, from->dims, folded);
     nbi_walk k = {.nest = &nest, .dtype = from->dtype, .x = from->data, .z = from->data};
     k.crew = crew;
-    nbi_walk_tiles(k, sum_tile, &(target){to, add});
+    nbi_walk_tiles(&k, sum_tile, &(target){to, add});
 }
 
 /* Adding is the row `add` itself, in place; overwriting is adding to zeros. */

@@ -104,8 +104,8 @@ typedef struct job {
     nbi_row_forward_fn forward;
     nbi_row_reverse_fn reverse;
     size_t n_in;
-    int64_t step[3]; /* where no axis is left to stretch along: flat */
-    const void *x[3];
+    const int64_t *step; /* where no axis is left to stretch along */
+    const void *const *x;
     char *out;
     const char *r, *g;
     bool add;
@@ -166,11 +166,12 @@ static void run_lines(void *context, int64_t from, int64_t to, int worker)
     plan p;
     (void)worker;
     make_plan(&p, j->n_in, j->in, j->shape);
-    memcpy(x, j->x, sizeof x);
+    memcpy(x, j->x, j->n_in * sizeof *x);
     seek(&p, from / p.inner, at, x);
     int64_t skip = from % p.inner;
     for (int64_t i = from, n; i < to; i += n, skip = 0, advance(&p, at, x)) {
-        const void *first[3] = {x[0], x[1], x[2]};
+        const void *first[3];
+        memcpy(first, x, j->n_in * sizeof *x);
         n = p.inner - skip < to - i ? p.inner - skip : to - i;
         for (size_t k = 0; skip && k < j->n_in; k++)
             first[k] = (const char *)x[k] + skip * p.step[k] * j->element;
@@ -199,36 +200,47 @@ static int64_t grain_of(enum nbi_row row, nb_dtype d)
     return d == NB_F32 ? 2 * grain[row] : grain[row];
 }
 
-static void share(const nbi_crew *crew, enum nbi_row row, job *j)
+static void share(const nbi_crew *crew, enum nbi_row row, bool flat, job *j)
 {
     const nb_array *shape = j->shape;
-    j->element = element(shape->dtype);
-    nbi_piece *work = is_flat(j->n_in, j->in, shape, j->step, j->x) ? run_flat : run_lines;
+    nbi_piece *work = flat ? run_flat : run_lines;
     if (crew && crew->pool)
         nbi_crew_share(crew, shape->size, grain_of(row, shape->dtype), work, j);
     else if (shape->size)
         work(j, 0, shape->size, 0);
 }
 
+/* Flat and alone, as most small arrays are: at once. */
 void nbi_row_forward(const nbi_crew *crew, const nbi_row_kernels *kernels, enum nbi_row row,
                      size_t n_in, const nb_array *in, const nb_array *out)
 {
-    job j;
-    j.forward = kernels->forward[out->dtype][row];
-    j.reverse = NULL;
-    j.n_in = n_in, j.in = in, j.shape = out;
-    j.out = out->data;
-    share(crew, row, &j);
+    const nbi_row_forward_fn kernel = kernels->forward[out->dtype][row];
+    int64_t step[3];
+    const void *x[3];
+    const bool flat = is_flat(n_in, in, out, step, x);
+    if (flat && !(crew && crew->pool)) {
+        kernel(out->size, x, step, out->data);
+        return;
+    }
+    job j = {.forward = kernel, .n_in = n_in, .in = in, .shape = out, .out = out->data};
+    j.step = step, j.x = x, j.element = element(out->dtype);
+    share(crew, row, flat, &j);
 }
 
 void nbi_row_reverse(const nbi_crew *crew, const nbi_row_kernels *kernels, enum nbi_row row,
                      size_t k, size_t n_in, const nb_array *in, const nb_array *r,
                      const nb_array *g, const nb_array *to, bool add)
 {
-    job j;
-    j.reverse = kernels->reverse[r->dtype][row][k];
-    j.n_in = n_in, j.in = in, j.shape = r;
-    j.r = r->data, j.g = g->data, j.out = to->data;
-    j.add = add;
-    share(crew, row, &j);
+    const nbi_row_reverse_fn kernel = kernels->reverse[r->dtype][row][k];
+    int64_t step[3];
+    const void *x[3];
+    const bool flat = is_flat(n_in, in, r, step, x);
+    if (flat && !(crew && crew->pool)) {
+        kernel(r->size, x, step, r->data, g->data, to->data, add);
+        return;
+    }
+    job j = {.reverse = kernel, .n_in = n_in, .in = in, .shape = r, .out = to->data};
+    j.r = r->data, j.g = g->data, j.add = add;
+    j.step = step, j.x = x, j.element = element(r->dtype);
+    share(crew, row, flat, &j);
 }

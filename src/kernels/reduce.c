@@ -110,20 +110,28 @@ static void run_tiles(void *context, int64_t from, int64_t to, int worker)
         t->f(t->context, &k);
 }
 
-void nbi_walk_tiles(nbi_walk k, nbi_tile_fn *f, void *context)
+/* Whether it was done by many. */
+static bool share_tiles(nbi_walk *k, nbi_tile_fn *f, void *context)
 {
-    const nbi_nest *n = k.nest;
-    if (k.crew && k.crew->pool && k.cell == 0 && n->cells > 1) {
-        const int64_t count = n->cells / n->width * tiles_of_block(n);
-        const int64_t size = times(n->tile, n->n),
-                      grain = size < GRAIN ? GRAIN / (size + 1) + 1 : 1;
-        if (nbi_crew_shares(k.crew, count, grain)) {
-            nbi_crew_share(k.crew, count, grain, run_tiles, &(tiles){&k, f, context});
-            return;
-        }
-    }
-    while (nbi_walk_next(&k))
-        f(context, &k);
+    const nbi_nest *n = k->nest;
+    if (k->cell != 0 || n->cells < 2)
+        return false;
+    const int64_t count = n->cells / n->width * tiles_of_block(n);
+    const int64_t size = times(n->tile, n->n), grain = size < GRAIN ? GRAIN / (size + 1) + 1 : 1;
+    if (!nbi_crew_shares(k->crew, count, grain))
+        return false;
+    nbi_crew_share(k->crew, count, grain, run_tiles, &(tiles){k, f, context});
+    return true;
+}
+
+void nbi_walk_tiles(nbi_walk *k, nbi_tile_fn *f, void *context)
+{
+    if (k->crew && !k->crew->pool)
+        k->crew = NULL;
+    if (k->crew && share_tiles(k, f, context))
+        return;
+    while (nbi_walk_next(k))
+        f(context, k);
 }
 
 nbi_walk nbi_walk_single(const nbi_walk *k, int j)
@@ -264,11 +272,11 @@ static void spread_chunks(void *context, int64_t from, int64_t to, int worker)
     r->spread(&k, r->p, r->q);
 }
 
-/* The length of a chunk if there are many and a crew to share them, else 0. */
+/* The length of a chunk if there are enough of them to share, else 0. */
 static int64_t chunk_length(const nbi_walk *k)
 {
     const nbi_nest *n = k->nest;
-    if (!k->crew || !k->crew->pool || n->turns != 1 || (n->along == 1 && k->w > 1))
+    if (n->turns != 1 || (n->along == 1 && k->w > 1))
         return 0;
     const int64_t length = CHUNK / k->w;
     return nbi_crew_shares(k->crew, n->run / length, GRAIN / CHUNK) ? length : 0;
@@ -297,25 +305,27 @@ static void fold_long(long_run r, double *result)
 void nbi_fold(const nbi_walk *k, nbi_fold_kind kind, const double *p, const double *q,
               double *result)
 {
-    long_run r = {.walk = k, .fold = folds[kind][k->dtype], .p = p ? p : nothing};
-    r.q = q ? q : nothing;
-    r.length = kind < NBI_FOLD_PROD ? chunk_length(k) : 0;
-    if (r.length)
-        fold_long(r, result);
+    const fold_fn fold = folds[kind][k->dtype];
+    const int64_t length = k->crew && kind < NBI_FOLD_PROD ? chunk_length(k) : 0;
+    p = p ? p : nothing;
+    q = q ? q : nothing;
+    if (length)
+        fold_long((long_run){.walk = k, .fold = fold, .p = p, .q = q, .length = length}, result);
     else
-        r.fold(k, r.p, r.q, result);
+        fold(k, p, q, result);
 }
 
 void nbi_spread(const nbi_walk *k, nbi_spread_kind kind, const double *a, const double *p)
 {
-    long_run r = {.walk = k, .spread = spreads[kind][k->dtype], .p = a ? a : nothing};
-    r.q = p ? p : nothing;
-    r.length = chunk_length(k);
-    if (r.length)
-        nbi_crew_share(k->crew, (k->nest->run + r.length - 1) / r.length, GRAIN / CHUNK,
-                       spread_chunks, &r);
+    const spread_fn spread = spreads[kind][k->dtype];
+    const int64_t length = k->crew ? chunk_length(k) : 0;
+    a = a ? a : nothing;
+    p = p ? p : nothing;
+    if (length)
+        nbi_crew_share(k->crew, (k->nest->run + length - 1) / length, GRAIN / CHUNK, spread_chunks,
+                       &(long_run){.walk = k, .spread = spread, .p = a, .q = p, .length = length});
     else
-        r.spread(k, r.p, r.q);
+        spread(k, a, p);
 }
 
 void nbi_line_load(const nbi_walk *k, double *line)

@@ -71,7 +71,7 @@ typedef struct nbi_walk {
 bool nbi_walk_next(nbi_walk *k);
 /* Calls f for every tile of k, on any thread of k's crew. */
 typedef void nbi_tile_fn(void *context, const nbi_walk *tile);
-void nbi_walk_tiles(nbi_walk k, nbi_tile_fn *f, void *context);
+void nbi_walk_tiles(nbi_walk *k, nbi_tile_fn *f, void *context);
 /* The j-th result of the tile alone. */
 nbi_walk nbi_walk_single(const nbi_walk *k, int j);
 

@@ -82,8 +82,14 @@ static void run_rule(void *context, const nbi_walk *tile)
 
 nb_code nbi_over_tiles(const nb_call *c, const nb_array *g, nbi_walk k, nbi_tile_rule *rule)
 {
-    k.crew = &c->tape->crew;
-    nbi_walk_tiles(k, run_rule, &(tiles){{c, g}, rule});
+    tiles t = {{c, g}, rule};
+    if (c->tape->crew.pool) {
+        k.crew = &c->tape->crew;
+        nbi_walk_tiles(&k, run_rule, &t);
+    } else {
+        while (nbi_walk_next(&k))
+            rule(&t.call, &k);
+    }
     return NB_OK;
 }
 

@@ -85,27 +85,133 @@ static bool divide(const nb_tape *t, job *j)
     return block && nbi_crew_shares(&t->crew, j->blocks, j->grain);
 }
 
+/* False if the product is too small, or there is no scratch for all: there may be enough for one. */
+static bool shared_matmul(nb_tape *t, nb_dtype d, const nbi_matmul *p)
+{
+    job j = {.whole = p, .run = t->matmul[d == NB_F64 ? 0 : 1], .element = nbi_element(d)};
+    if (!divide(t, &j))
+        return false;
+    nbi_spot spot = t->scratch.at;
+    j.bytes = nbi_matmul_scratch(t->isa, d == NB_F64, p->m, p->n, p->k);
+    const size_t all = (size_t)nbi_workers(t) * j.bytes;
+    j.scratch = all ? nbi_scratch(t, all) : NULL;
+    if (all && !j.scratch)
+        return false;
+    nbi_share(t, j.blocks, j.grain, run_blocks, &j);
+    nbi_give_back(&t->scratch, spot);
+    return true;
+}
+
 bool nbi_tape_matmul(nb_tape *t, nb_dtype d, nbi_matmul *p)
 {
     const bool tiny = p->m < 128 && p->n < 128 && p->k < 128 && p->k * (p->m + p->n) < 256;
-    job j = {.whole = p, .run = t->matmul[d == NB_F64 ? 0 : 1], .element = nbi_element(d)};
+    if (!tiny && t->crew.pool && shared_matmul(t, d, p))
+        return true;
     nbi_spot spot = t->scratch.at;
-    j.bytes = tiny ? 0 : nbi_matmul_scratch(t->isa, d == NB_F64, p->m, p->n, p->k);
-    if (!tiny && t->crew.pool && divide(t, &j)) {
-        const size_t all = (size_t)nbi_workers(t) * j.bytes;
-        j.scratch = all ? nbi_scratch(t, all) : NULL;
-        if (j.scratch || !all) { /* else: there may be enough for one */
-            nbi_share(t, j.blocks, j.grain, run_blocks, &j);
-            nbi_give_back(&t->scratch, spot);
-            return true;
-        }
-    }
-    p->scratch = j.bytes ? nbi_scratch(t, j.bytes) : NULL;
-    if (j.bytes && !p->scratch) {
+    size_t bytes = tiny ? 0 : nbi_matmul_scratch(t->isa, d == NB_F64, p->m, p->n, p->k);
+    p->scratch = bytes ? nbi_scratch(t, bytes) : NULL;
+    if (bytes && !p->scratch) {
         nbi_no_memory(t, "matmul");
         return false;
     }
-    j.run(p);
+    t->matmul[d == NB_F64 ? 0 : 1](p);
     nbi_give_back(&t->scratch, spot);
+    return true;
+}
+
+/* ---- batches --------------------------------------------------------------------------------- */
+
+typedef struct batch_job {
+    const nbi_matmul *first;
+    const nbi_batch *batch;
+    nbi_matmul_fn run;
+    size_t element, bytes;
+    char *scratch;
+} batch_job;
+
+static void move_operands(nbi_matmul *p, const nbi_batch *b, int axis, int64_t by)
+{
+    p->a = (const char *)p->a + by * b->step[0][axis];
+    p->b = (const char *)p->b + by * b->step[1][axis];
+    p->c = (char *)p->c + by * b->step[2][axis];
+}
+
+/* Moves p to entry i; at receives its place along each axis. */
+static void seek_entry(nbi_matmul *p, const nbi_batch *b, size_t element, int64_t i, int64_t *at)
+{
+    for (int d = b->rank - 1; d >= 0; d--) {
+        at[d] = i % b->dims[d];
+        i /= b->dims[d];
+        move_operands(p, b, d, at[d] * (int64_t)element);
+    }
+}
+
+static void next_entry(nbi_matmul *p, const nbi_batch *b, size_t element, int64_t *at)
+{
+    for (int d = b->rank - 1; d >= 0; d--) {
+        const bool wraps = ++at[d] == b->dims[d];
+        move_operands(p, b, d, (int64_t)element * (wraps ? 1 - b->dims[d] : 1));
+        if (!wraps)
+            return;
+        at[d] = 0;
+    }
+}
+
+static void run_entries(void *context, int64_t from, int64_t to, int worker)
+{
+    const batch_job *j = context;
+    nbi_matmul p = *j->first;
+    int64_t at[NB_MAX_RANK];
+    seek_entry(&p, j->batch, j->element, from, at);
+    p.scratch = j->bytes ? j->scratch + (size_t)worker * j->bytes : NULL;
+    for (int64_t i = from; i < to; i++, next_entry(&p, j->batch, j->element, at))
+        j->run(&p);
+}
+
+/* Whether entries rather than parts of each are to be shared: they write to places of their own, and
+ * are many, or too small to share. */
+static bool share_entries(const nb_tape *t, const nbi_matmul *p, const nbi_batch *b, int64_t n,
+                          int64_t *grain)
+{
+    const int64_t size = saturated(saturated(p->m, p->n), p->k);
+    *grain = size && size < GRAIN ? (GRAIN + size - 1) / size : 1;
+    for (int d = 0; d < b->rank; d++)
+        if (b->step[2][d] == 0 && b->dims[d] > 1)
+            return false;
+    return size && (n >= nbi_workers(t) || size < 2 * GRAIN) &&
+           nbi_crew_shares(&t->crew, n, *grain);
+}
+
+static bool shared_batch(nb_tape *t, nb_dtype d, const nbi_matmul *p, const nbi_batch *b, int64_t n)
+{
+    int64_t grain;
+    batch_job j = {.first = p, .batch = b, .element = nbi_element(d)};
+    if (!share_entries(t, p, b, n, &grain))
+        return false;
+    nbi_spot spot = t->scratch.at;
+    j.run = t->matmul[d == NB_F64 ? 0 : 1];
+    j.bytes = nbi_matmul_scratch(t->isa, d == NB_F64, p->m, p->n, p->k);
+    const size_t all = (size_t)nbi_workers(t) * j.bytes;
+    j.scratch = all ? nbi_scratch(t, all) : NULL;
+    if (all && !j.scratch)
+        return false;
+    nbi_share(t, n, grain, run_entries, &j);
+    nbi_give_back(&t->scratch, spot);
+    return true;
+}
+
+bool nbi_tape_matmul_batch(nb_tape *t, nb_dtype d, const nbi_matmul *first, const nbi_batch *batch)
+{
+    int64_t n = 1, at[NB_MAX_RANK] = {0};
+    nbi_matmul p = *first;
+    for (int i = 0; i < batch->rank; i++)
+        n = saturated(n, batch->dims[i]);
+    if (p.m == 0 || p.n == 0) /* however many */
+        return true;
+    if (t->crew.pool && shared_batch(t, d, first, batch, n))
+        return true;
+    for (; n > 0; n--, next_entry(&p, batch, nbi_element(d), at))
+        if (!nbi_tape_matmul(t, d, &p))
+            return false;
     return true;
 }

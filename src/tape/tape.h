@@ -99,10 +99,10 @@ struct nb_tape {
     uint32_t swept_to;         /* nodes that the two cover and that are still recorded */
     nbi_matmul_fn matmul[2];
     nbi_isa isa;
+    const nbi_row_kernels *rows;
     nbi_crew crew;       /* who computes */
     bool own_pool, told; /* the crew's pool is the tape's; its failure was seen and cleared */
-    const nbi_row_kernels *rows;
-    const char *file; /* of the client's call, where it tells */
+    const char *file;    /* of the client's call, where it tells */
     int line;
     nb_code code;
     char message[NBI_MESSAGE];
@@ -281,5 +281,16 @@ void nbi_share(nb_tape *t, int64_t n, int64_t grain, nbi_piece *work, void *cont
 
 /* The matrix product by the kernel that suits the machine. */
 bool nbi_tape_matmul(nb_tape *t, nb_dtype d, nbi_matmul *p);
+
+/* Entries along `rank` axes, none of size 0; from one to the next along axis i, operand o of a product
+ * (a, b and c) moves by step[o][i] elements. */
+typedef struct nbi_batch {
+    int rank;
+    const int64_t *dims;
+    const int64_t *step[3];
+} nbi_batch;
+
+/* A product for every entry. Those that share a c, where steps are 0, come in order. */
+bool nbi_tape_matmul_batch(nb_tape *t, nb_dtype d, const nbi_matmul *p, const nbi_batch *batch);
 
 #endif
