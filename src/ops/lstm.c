@@ -221,7 +221,7 @@ static bool give(const pass *p, nb_array *const *gin, const bool *add)
                      !weights(p, c->out->data, s->units, 1, rows - s->n, gin[W_H], true)))
         return false;
     if (gin[B])
-        nbi_column_sums(p->g->dtype, rows, gates, p->dz, gin[B]->data, add[B]);
+        nbi_column_sums(&c->tape->crew, p->g->dtype, rows, gates, p->dz, gin[B]->data, add[B]);
     state_adjoint(gin[H0], p->dh, add[H0]);
     state_adjoint(gin[C0], p->dc, add[C0]);
     return true;
