@@ -55,6 +55,41 @@ NB_API nb_var nb_cofactor(nb_var a);
 NB_API nb_var nb_logdet(nb_var a);
 NB_API nb_var nb_slogdet(nb_var a, double *sign);
 
+/* ---- functions of matrices ------------------------------------------------------------------- */
+
+/* The trace of A B without that product, for a [m n] and b [n m]. Batch axes broadcast. */
+NB_API nb_var nb_trace_product(nb_var a, nb_var b);
+
+/* ---- einsum ---------------------------------------------------------------------------------- */
+
+/* A sum of products, written as in the formula: one group of letters per operand, one letter per
+ * axis; then "->" and the letters of the result. Axes with one letter run together, and letters that
+ * are not in the result are summed over.
+ *
+ *     nb_einsum("ij,jk->ik", a, b)         the matrix product
+ *     nb_einsum("bqd,bkd->bqk", q, k)      a batch of them, the second transposed
+ *     nb_einsum("ii->i", a)                the diagonal;  "ii->" the trace, "ij->ji" the transpose
+ *     nb_einsum("i,ij,j->", x, a, y)       a bilinear form; without axes the result is a scalar node
+ *     nb_einsum("...i,...i->...", a, b)    "..." is any axes in front, which broadcast
+ *
+ * Without "->" the result has the "..." and then, in alphabetical order, capitals first, the letters
+ * that occur once. Blanks are ignored. Three operands or more are multiplied from
+ * left to right. Products with sums run as matrix products. */
+NB_API nb_var nb_einsum_of(const char *formula, size_t n, const nb_var *x);
+#ifdef __cplusplus
+} /* extern "C" */
+static inline nb_var nbi_einsum_list(const char *formula, std::initializer_list<nb_var> x)
+{
+    return nb_einsum_of(formula, x.size(), x.begin());
+}
+#define nb_einsum(formula, ...) nbi_einsum_list(formula, {__VA_ARGS__})
+extern "C" {
+#else
+#define nb_einsum(formula, ...)                                                \
+    nb_einsum_of(formula, sizeof((nb_var[]){__VA_ARGS__}) / sizeof(nb_var),    \
+                 (nb_var[]){__VA_ARGS__})
+#endif
+
 #ifdef __cplusplus
 }
 #endif
