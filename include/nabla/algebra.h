@@ -55,6 +55,34 @@ NB_API nb_var nb_cofactor(nb_var a);
 NB_API nb_var nb_logdet(nb_var a);
 NB_API nb_var nb_slogdet(nb_var a, double *sign);
 
+/* ---- decompositions with vectors ------------------------------------------------------------- */
+
+/* A part that is not wanted may be NULL. An iteration that does not end, which is not known to
+ * happen, is an error (NB_ERR_DOMAIN) that names the matrix of the batch. A matrix with an element
+ * that is not finite gives NaN throughout.
+ *
+ * Signs: of each eigenvector, and right singular vector, the first component that has at least 0.45
+ * times the size of the largest is positive; so vectors are functions of the matrix, and
+ * differentiable where values stand apart. Vectors of equal values are determined only up to a
+ * rotation among them. Pairs of values closer than max(m, n) eps times the greatest count as equal,
+ * and contribute nothing to derivatives through vectors; those through values alone are always
+ * right. */
+
+/* Of the symmetric part (A + A') / 2 of a [n n]: values [n], ascending, and vectors [n n], column i
+ * to value i. */
+NB_API nb_code nb_eigh(nb_var a, nb_var *values, nb_var *vectors);
+NB_API nb_var nb_eigvalsh(nb_var a); /* the values alone */
+
+/* A = U diag(values) V' for a [m n], with k = min(m, n): u [m k], values [k], descending, v [n k]. The
+ * slope of a value that is exactly 0 is 0. */
+NB_API nb_code nb_svd(nb_var a, nb_var *u, nb_var *values, nb_var *v);
+NB_API nb_var nb_svdvals(nb_var a); /* the values alone */
+
+/* A = Q R for a [m n], m >= n: q [m n] with orthonormal columns, r [n n] upper triangular without a
+ * negative number on its diagonal. Differentiable where A has full rank; else the sweep ends with
+ * NB_ERR_SINGULAR. */
+NB_API nb_code nb_qr(nb_var a, nb_var *q, nb_var *r);
+
 /* ---- functions of matrices ------------------------------------------------------------------- */
 
 /* The trace of A B without that product, for a [m n] and b [n m]. Batch axes broadcast. */
