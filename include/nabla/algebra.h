@@ -85,6 +85,10 @@ NB_API nb_code nb_qr(nb_var a, nb_var *q, nb_var *r);
 
 /* ---- functions of matrices ------------------------------------------------------------------- */
 
+/* e^A, by scaling and squaring; and its derivative along E: e^(A + h E) = e^A + h L + O(h^2). */
+NB_API nb_var nb_expm(nb_var a);
+NB_API nb_var nb_expm_along(nb_var a, nb_var e);
+
 /* The trace of A B without that product, for a [m n] and b [n m]. Batch axes broadcast. */
 NB_API nb_var nb_trace_product(nb_var a, nb_var b);
 
