@@ -299,8 +299,8 @@ START_TEST(transposes_are_flags)
         ck_assert(nb_ok(nb_einsum(formula[i], x, y)));
         for (size_t k = before; k < nb_count(t); k++) {
             const char *op = nb_inspect(nb_node(t, k)).op;
-            ck_assert_msg(!strcmp(op, "matmul") || !strcmp(op, "reshape"), "%s: %s", formula[i],
-                          op);
+            const bool view = i == 7 && !strcmp(op, "reshape");
+            ck_assert_msg(view || !strcmp(op, "matmul"), "%s: %s", formula[i], op);
         }
     }
     nb_tape_free(t);
@@ -395,6 +395,10 @@ START_TEST(what_is_refused)
     for (int i = 0; i < 17; i++)
         many[i] = a;
     refused(t, nb_einsum_of("ij", 17, many), NB_ERR_ARGUMENT, "more than 16", "");
+    nb_tape *other = nb_tape_new(NULL);
+    refused(t, nb_einsum("ij,jk", a, ramp(other, "far", NB_SHAPE(3, 2))), NB_ERR_HANDLE,
+            "einsum: operand b is of another tape", "");
+    nb_tape_free(other);
     ck_assert_uint_eq(nb_count(t), count);
     ck_assert(!nb_ok(nb_einsum_of("ij", 1, &none)));
     ck_assert(!nb_ok(nb_einsum_of("ij", 1, NULL)));

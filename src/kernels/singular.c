@@ -22,11 +22,20 @@
 #include <math.h>
 #include <string.h>
 
-/* Makes columns x and y orthogonal. Whether that took a rotation. */
-static bool separate(int64_t m, int64_t n, double *x, double *y, double *vx, double *vy)
+/* The squared length of x, which was `length` before a rotation took so much away. A difference that
+ * keeps few digits is not trusted. */
+static double shorten(int64_t m, const double *x, double length, double taken)
+{
+    return taken < length / 2 ? length - taken : nbi_inner(m, x, x);
+}
+
+/* Makes columns i < j orthogonal, whose squared lengths are known. Whether that took a rotation. */
+static bool separate(int64_t m, int64_t n, double *w, double *v, double *length, int64_t i,
+                     int64_t j)
 {
     const double tiny = DBL_MIN / DBL_EPSILON, done = sqrt((double)m) * DBL_EPSILON;
-    const double a = nbi_inner(m, x, x), b = nbi_inner(m, y, y);
+    const double a = length[i], b = length[j];
+    double *x = w + i * m, *y = w + j * m;
     if (a < tiny || b < tiny)
         return false;
     const double p = nbi_inner(m, x, y);
@@ -35,7 +44,9 @@ static bool separate(int64_t m, int64_t n, double *x, double *y, double *vx, dou
     const double z = (b - a) / (2 * p), t = copysign(1, z) / (fabs(z) + hypot(z, 1));
     const double c = 1 / sqrt(1 + t * t), s = t * c;
     nbi_rotate(m, x, y, c, s);
-    nbi_rotate(n, vx, vy, c, s);
+    nbi_rotate(n, v + i * n, v + j * n, c, s);
+    length[i] = shorten(m, x, a, t * p);
+    length[j] = shorten(m, y, b, -t * p);
     return true;
 }
 
@@ -108,9 +119,11 @@ bool nbi_svd(int64_t m, int64_t n, double *w, double *values, double *v, int lim
         if (round == limit)
             return false;
         any = false;
+        for (int64_t i = 0; i < n; i++) /* squared lengths until the sweeps end */
+            values[i] = nbi_inner(m, w + i * m, w + i * m);
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = i + 1; j < n; j++)
-                any |= separate(m, n, w + i * m, w + j * m, v + i * n, v + j * n);
+                any |= separate(m, n, w, v, values, i, j);
     }
     clear_tiny(m, n, w);
     for (int64_t i = 0; i < n; i++)

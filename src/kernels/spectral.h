@@ -30,7 +30,7 @@ enum { NBI_ROUNDS = 60 }; /* sweeps, or shifts for one eigenvalue: some 5 are us
 /* a [n n] symmetric, destroyed; values [n] ascending; v [n n], row i to values[i]; work [2 n]. */
 bool nbi_eigh(int64_t n, double *a, double *values, double *v, double *work, int limit);
 /* The two ways of it: sweeps of plane rotations, for small n; a tridiagonal form and implicit
- * shifts for large. Their order and signs are left to nbi_eigh. */
+ * shifts for large. Scale, order and signs are left to nbi_eigh. */
 bool nbi_eigh_jacobi(int64_t n, double *a, double *values, double *v, int limit);
 bool nbi_eigh_shifted(int64_t n, double *a, double *values, double *v, double *work, int limit);
 

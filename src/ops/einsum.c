@@ -152,6 +152,11 @@ static nb_var stretchable(factor f, const nbi_term *order)
     return nb_is_tensor(f.x) && own.rank < order->rank ? nb_reshape(f.x, shape) : f.x;
 }
 
+static nb_var shaped(nb_var x, nb_shape shape)
+{
+    return nb_shape_equal(nb_shape_of(x), shape) ? x : nb_reshape(x, shape);
+}
+
 /* Kinds of labels, each in its order. */
 typedef struct kinds {
     nbi_term batch, outer[2], inner;
@@ -178,8 +183,8 @@ static nb_var as_matrices(factor f, const kinds *s, int k, bool *outer_first)
         arrange(&f, &first);
     int64_t b = size_of(&f, &s->batch), o = size_of(&f, &s->outer[k]), i = size_of(&f, &s->inner);
     if (s->batch.rank)
-        return nb_reshape(f.x, *outer_first ? NB_SHAPE(b, o, i) : NB_SHAPE(b, i, o));
-    return nb_reshape(f.x, *outer_first ? NB_SHAPE(o, i) : NB_SHAPE(i, o));
+        return shaped(f.x, *outer_first ? NB_SHAPE(b, o, i) : NB_SHAPE(b, i, o));
+    return shaped(f.x, *outer_first ? NB_SHAPE(o, i) : NB_SHAPE(i, o));
 }
 
 /* Appends the sizes of t's labels to the shape. */
@@ -204,7 +209,7 @@ static factor contract(const factor *f, const kinds *s)
     if (out.t.rank == 0)
         out.x = nb_dot(nb_flatten(a), nb_flatten(first[0] == first[1] ? b : nb_transpose(b)));
     else
-        out.x = nb_reshape(nb_matmul_t(a, !first[0], b, first[1]), shape);
+        out.x = shaped(nb_matmul_t(a, !first[0], b, first[1]), shape);
     return out;
 }
 
