@@ -1,6 +1,6 @@
 /*
  * What tests of decompositions ask: whether factors multiply to the matrix, and how far columns are
- * from orthonormal. Plain loops over row-major arrays.
+ * from orthonormal, and whether they keep the sign convention. Plain loops over row-major arrays.
  */
 #ifndef NABLA_TESTS_DECOMPOSED_H
 #define NABLA_TESTS_DECOMPOSED_H
@@ -78,6 +78,23 @@ static inline double skewness(int64_t m, int64_t k, const double *x)
             worst = fmax(worst, fabs(sum - (i == j)));
         }
     return worst;
+}
+
+/* Of each column the first component of at least 0.45 times the greatest size is positive. Nothing is
+ * said of a column in which rounding may decide which one that is. */
+static inline bool signs_hold(int64_t m, int64_t k, const double *x)
+{
+    for (int64_t j = 0; j < k; j++) {
+        double top = 0;
+        int64_t i = 0;
+        for (int64_t l = 0; l < m; l++)
+            top = fmax(top, fabs(x[l * k + j]));
+        while (i < m && fabs(x[i * k + j]) < 0.44999 * top)
+            i++;
+        if (i < m && fabs(x[i * k + j]) > 0.45001 * top && x[i * k + j] < 0)
+            return false;
+    }
+    return true;
 }
 
 #endif
