@@ -23,7 +23,8 @@ extern "C" {
 
 /* ---- factorisations -------------------------------------------------------------------------- */
 
-/* X in A X = B, for a [.. n n] and b [n] (one column) or [.. n m]. By LU with partial pivoting. */
+/* X in A X = B, for a [.. n n] and b [n], one column, or [.. n m]; so a batch of columns is [.. n 1].
+ * By LU with partial pivoting, which the node keeps: its derivatives factor nothing again. */
 NB_API nb_var nb_solve(nb_var a, nb_var b);
 
 /* The same for a triangular A, without a factorisation. Only the triangle that the flags name is
@@ -46,7 +47,8 @@ NB_API nb_var nb_cholesky_solve(nb_var l, nb_var b);
 NB_API nb_var nb_cholesky_logdet(nb_var l);
 
 /* The determinant: of a matrix a scalar node, of a batch [batch]. Its gradient, the cofactors, is
- * right at singular matrices too, and so is the gradient's; further ones need an inverse. */
+ * right at singular matrices too, and so is the gradient's; further ones need an inverse. They
+ * are found one pivot at a time: for hundreds of rows nb_logdet's gradient is far quicker. */
 NB_API nb_var nb_det(nb_var a);
 /* The matrix of cofactors, det A times A^-T where that exists: the gradient of det. */
 NB_API nb_var nb_cofactor(nb_var a);

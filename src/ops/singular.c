@@ -193,7 +193,7 @@ const nb_op nbi_op_svd = {
 nb_code(nb_svd)(nb_var a, nb_var *u, nb_var *values, nb_var *v)
 {
     nb_var all = decomposed(a);
-    const int64_t m = nb_dim(a, -2), n = nb_dim(a, -1);
+    const int64_t m = nb_ok(all) ? nb_dim(a, -2) : 0, n = nb_ok(all) ? nb_dim(a, -1) : 0;
     nb_code one = nbi_give_part(all, 0, m, u);
     nb_code two = nbi_give_part(all, m + n, -1, values);
     nb_code three = nbi_give_part(all, m, n, v);
