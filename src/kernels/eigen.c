@@ -192,8 +192,7 @@ bool nbi_eigh(int64_t n, double *a, double *values, double *v, double *work, int
     if (n <= SMALL ? !nbi_eigh_jacobi(n, a, values, v, limit)
                    : !nbi_eigh_shifted(n, a, values, v, work, limit))
         return false;
-    for (int64_t i = 0; i < n; i++)
-        values[i] = ldexp(values[i], exponent);
+    nbi_scale(n, values, exponent);
     arrange(n, values, v);
     return true;
 }

@@ -27,6 +27,7 @@
  * without a direction the second parts are NULL, and left out.
  */
 #include "kernels/exponential.h"
+#include "kernels/spectral.h"
 
 #include <math.h>
 #include <string.h>
@@ -146,11 +147,9 @@ static int plan(double size, int *halvings)
 /* a 2^exponent */
 static void scale(const work *w, pair a, int exponent)
 {
-    for (int64_t i = 0; i < w->nn && exponent; i++) {
-        a.x[i] = ldexp(a.x[i], exponent);
-        if (a.d)
-            a.d[i] = ldexp(a.d[i], exponent);
-    }
+    nbi_scale(w->nn, a.x, exponent);
+    if (a.d)
+        nbi_scale(w->nn, a.d, exponent);
 }
 
 /* log2 of the norm of |a|^27, element by element. x and y have room for n numbers. */

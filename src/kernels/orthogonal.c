@@ -38,12 +38,14 @@ void nbi_qr(int64_t m, int64_t n, double *w, double *q, double *r, double *work)
             reflect(m - k, beta[k], w + k * m + k, q + j * m + k);
     for (int64_t k = 0; k < n; k++) {
         const bool turn = r[k * n + k] < 0;
-        const double sign = turn ? -1 : 1;
         if (turn)
             nbi_negate(m, q + k * m);
         for (int64_t j = 0; j < n; j++)
-            r[k * n + j] = j < k    ? 0
-                           : j == k ? ldexp(fabs(r[k * n + k]), exponent)
-                                    : ldexp(sign * w[j * m + k], exponent);
+            if (j < k)
+                r[k * n + j] = 0;
+            else if (j > k)
+                r[k * n + j] = turn ? -w[j * m + k] : w[j * m + k];
+        r[k * n + k] = fabs(r[k * n + k]);
     }
+    nbi_scale(n * n, r, exponent);
 }

@@ -60,6 +60,18 @@ void nbi_swap(int64_t n, double *restrict x, double *restrict y)
     }
 }
 
+void nbi_scale(int64_t n, double *x, int exponent)
+{
+    enum { MOST = 1000 }; /* a power that is a normal number */
+    while (exponent != 0) {
+        const int part = exponent > MOST ? MOST : exponent < -MOST ? -MOST : exponent;
+        const double factor = ldexp(1, part);
+        for (int64_t i = 0; i < n; i++)
+            x[i] *= factor;
+        exponent -= part;
+    }
+}
+
 int nbi_normalize(int64_t n, double *x)
 {
     double most = 0;
@@ -67,8 +79,7 @@ int nbi_normalize(int64_t n, double *x)
     for (int64_t i = 0; i < n; i++)
         most = fmax(most, fabs(x[i]));
     frexp(most, &exponent);
-    for (int64_t i = 0; i < n && exponent != 0; i++)
-        x[i] = ldexp(x[i], -exponent);
+    nbi_scale(n, x, -exponent);
     return exponent;
 }
 

@@ -49,6 +49,8 @@ void nbi_add_scaled(int64_t n, double a, const double *x, double *y);
 /* x, y become c x - s y, s x + c y. */
 void nbi_rotate(int64_t n, double *x, double *y, double c, double s);
 void nbi_swap(int64_t n, double *x, double *y);
+/* x 2^exponent */
+void nbi_scale(int64_t n, double *x, int exponent);
 /* Divides by a power of two, so that the largest element is in [0.5, 1); returns its exponent. */
 int nbi_normalize(int64_t n, double *x);
 void nbi_negate(int64_t n, double *x);
