@@ -14,6 +14,7 @@
 #define NABLA_H
 
 #include <nabla/base.h>
+#include <nabla/pool.h>
 #include <nabla/tape.h>
 #include <nabla/ops.h>
 #include <nabla/image.h>
