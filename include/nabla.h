@@ -16,7 +16,9 @@
 #include <nabla/base.h>
 #include <nabla/tape.h>
 #include <nabla/ops.h>
+#include <nabla/image.h>
 #include <nabla/net.h>
+#include <nabla/algebra.h>
 #include <nabla/op.h>
 #include <nabla/diff.h>
 #include <nabla/check.h>

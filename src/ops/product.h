@@ -38,6 +38,10 @@ nb_code nbi_affine_adjoints(const nb_call *c, const nb_array *g, nb_array *const
                             const bool *add);
 nb_code nbi_affine_rule(const nb_rule *r, nb_var g);
 
+/* The batch axes of two operands that are vectors or matrices, broadcast, into out->dims; their
+ * number, or -1 after a refusal. */
+int nbi_batch_shape(const nb_call *c, nb_shape *out);
+
 /* Graph code: x [… k] with its leading axes as one, [n k]; a vector as one row. */
 nb_var nbi_as_rows(nb_var x);
 
