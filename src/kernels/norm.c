@@ -191,16 +191,6 @@ static void sums(const nbi_norm_pass *p, int64_t cell, int64_t w, double *a, dou
 
 /* ---- the statistics -------------------------------------------------------------------------- */
 
-/* The power of two that scales a number near 1. */
-static double scale_for(double m)
-{
-    int e = 0;
-    if (!(m > 0) || isinf(m))
-        return 1;
-    frexp(m, &e);
-    return ldexp(1, e > 1000 ? -1000 : e < -1000 ? 1000 : -e);
-}
-
 static void greatest(const nbi_norm_pass *p, int64_t cell, int64_t w, double *top)
 {
     for (walk k = cell_walk(p, cell, w); next(&k);)
@@ -250,7 +240,7 @@ void nbi_norm_moments(const nbi_norm_pass *p, int64_t from, int64_t to)
             greatest(p, cell, w, top);
             for (int64_t j = 0; j < w; j++)
                 if (!(total[j] >= LEAST && total[j] <= MOST))
-                    s->scale[cell + j] = scale_for(top[j]);
+                    s->scale[cell + j] = nbi_scale_for(top[j]);
             measure(p, cell, w, total);
         }
         for (int64_t j = 0; j < w; j++)

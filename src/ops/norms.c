@@ -76,11 +76,8 @@ nb_code nbi_normal_affine(const nb_call *c, nb_shape due)
 
 int64_t nbi_normal_product(int n, const int64_t *dims)
 {
-    int64_t p = 1;
-    for (int i = 0; i < n; i++)
-        if (__builtin_mul_overflow(p, dims[i], &p))
-            return 0;
-    return p;
+    const int64_t p = nbi_product(n, dims);
+    return p < 0 ? 0 : p;
 }
 
 nb_code nbi_normal_room(const nb_call *c)
