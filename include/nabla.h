@@ -17,6 +17,9 @@
 #include <nabla/pool.h>
 #include <nabla/tape.h>
 #include <nabla/ops.h>
+#include <nabla/image.h>
+#include <nabla/net.h>
+#include <nabla/algebra.h>
 #include <nabla/op.h>
 #include <nabla/diff.h>
 #include <nabla/check.h>
