@@ -12,7 +12,7 @@
 
 enum { MOST_LAYERS = 4 };
 
-typedef enum task_kind { TASK_MLP, TASK_LSTM, TASK_CNN } task_kind;
+typedef enum task_kind { TASK_MLP, TASK_LSTM, TASK_LSTM_STEPS, TASK_CNN } task_kind;
 typedef enum task_loss { LOSS_LOGISTIC, LOSS_SOFTMAX, LOSS_SQUARED } task_loss;
 
 typedef struct task {

@@ -247,7 +247,7 @@ bool hand_open(state *s, product_fn *product)
     }
     for (int j = 0; j < 2; j++)
         w->d[j] = room(&good, k->batch * widest);
-    if (k->kind == TASK_LSTM) {
+    if (k->kind == TASK_LSTM || k->kind == TASK_LSTM_STEPS) {
         const int64_t all = STEPS * k->batch * UNITS;
         float **const parts[] = {&w->cell, &w->tanh_cell, &w->h, &w->h_adjoint, &w->cell_adjoint};
         for (size_t j = 0; j < sizeof parts / sizeof *parts; j++)
@@ -275,4 +275,12 @@ void hand_close(state *s)
     free(w);
 }
 
-double hand_gradient(state *s) { return s->task->kind == TASK_LSTM ? lstm(s) : mlp(s); }
+double hand_gradient(state *s)
+{
+    switch (s->task->kind) {
+    case TASK_LSTM:
+    case TASK_LSTM_STEPS: return lstm(s);
+    case TASK_CNN: return hand_convolution(s);
+    default: return mlp(s);
+    }
+}

@@ -199,7 +199,7 @@ END_TEST
 START_TEST(memory_grows_with_the_length)
 {
     enum { N = 2048, D = 16 };
-    nb_tape *t = tape_of(NB_F32);
+    nb_tape *t = nb_tape_new(&(nb_options){.dtype = NB_F32, .bytes = 1 << 20}); /* in one piece */
     nb_rng r = nb_rng_seed(1);
     nb_var q = nb_leaf(NULL, nb_normal(t, NB_SHAPE(N, D), 0, 1, &r));
     nb_var k = nb_leaf(NULL, nb_normal(t, NB_SHAPE(N, D), 0, 1, &r));
