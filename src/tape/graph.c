@@ -114,8 +114,10 @@ size_t nbi_ways(const nb_tape *t, uint32_t i, const uint32_t **in)
         *in = r->in;
         return r->still ? 0 : r->n_in;
     }
+    if (op < NBI_SUM || op > NBI_MAXOUT)
+        return 0;
     *in = t->list + a->a;
-    return op >= NBI_SUM && op <= NBI_MAXOUT ? a->b : 0;
+    return a->b;
 }
 
 size_t nb_count(const nb_tape *t) { return t ? t->hot.length : 0; }
