@@ -15,7 +15,8 @@ typedef struct example {
     int64_t in[2], window[2], stride[2], padding[2];
 } example;
 
-static const char *const isas[] = {"plain", "avx2", "avx512", "neon"}; /* what is missing: ignored */
+static const char *const isas[] = {"plain", "avx2", "avx512",
+                                   "neon"}; /* what is missing: ignored */
 enum { ISAS = sizeof isas / sizeof *isas, IMAGES = 2, CHANNELS = 3, PLANES = IMAGES * CHANNELS };
 
 static nb_tape *tape_of(nb_dtype d)
@@ -72,7 +73,8 @@ static nb_var pooled(nb_var x, const example *e, int axes, kind k)
         o.padding[i] = e->padding[2 - axes + i];
     }
     if (axes == 1)
-        return k == MAX ? nb_max_pool1d(x, e->window[1], &o) : nb_average_pool1d(x, e->window[1], &o);
+        return k == MAX ? nb_max_pool1d(x, e->window[1], &o)
+                        : nb_average_pool1d(x, e->window[1], &o);
     return k == MAX ? nb_max_pool2d(x, e->window[0], e->window[1], &o)
                     : nb_average_pool2d(x, e->window[0], e->window[1], &o);
 }
@@ -123,9 +125,9 @@ START_TEST(a_grid)
 {
     static const int64_t list[][4] = {
         /* in, window, stride, padding */
-        {4, 2, 2, 0}, {5, 2, 2, 0}, {7, 3, 2, 1}, {6, 3, 3, 0}, {9, 3, 1, 1},  {1, 1, 1, 0},
-        {2, 3, 1, 2}, {8, 2, 3, 0}, {8, 5, 2, 4}, {7, 7, 7, 0}, {37, 2, 2, 0}, {35, 3, 1, 1},
-        {33, 4, 4, 0}, {26, 2, 2, 0},
+        {4, 2, 2, 0},  {5, 2, 2, 0},  {7, 3, 2, 1},  {6, 3, 3, 0},  {9, 3, 1, 1},
+        {1, 1, 1, 0},  {2, 3, 1, 2},  {8, 2, 3, 0},  {8, 5, 2, 4},  {7, 7, 7, 0},
+        {37, 2, 2, 0}, {35, 3, 1, 1}, {33, 4, 4, 0}, {26, 2, 2, 0},
     };
     enum { LIST = sizeof list / sizeof *list };
     setenv("NABLA_ISA", isas[_i], 1);
@@ -134,8 +136,7 @@ START_TEST(a_grid)
             for (kind k = MAX; k < KINDS; k++)
                 for (nb_dtype d = NB_F64; d <= NB_F32; d++) {
                     const int64_t *p = list[i], *q = list[j];
-                    const example two = {
-                        {p[0], q[0]}, {p[1], q[1]}, {p[2], q[2]}, {p[3], q[3]}};
+                    const example two = {{p[0], q[0]}, {p[1], q[1]}, {p[2], q[2]}, {p[3], q[3]}};
                     const example one = {{1, q[0]}, {1, q[1]}, {1, q[2]}, {0, q[3]}};
                     check_example(&two, 2, k, d);
                     if (i == 0)
@@ -225,8 +226,8 @@ START_TEST(over_all_places)
 {
     nb_tape *t = tape_of(NB_F64);
     double y[4], g[12];
-    nb_var x = nb_tensor(t, "x", NB_SHAPE(2, 2, 1, 3),
-                         (double[]){1, 2, 6, 0, 0, 0, -1, -1, -4, 5, 4, 9});
+    nb_var x =
+        nb_tensor(t, "x", NB_SHAPE(2, 2, 1, 3), (double[]){1, 2, 6, 0, 0, 0, -1, -1, -4, 5, 4, 9});
     nb_var mean = nb_global_average_pool(x), greatest = nb_global_max_pool(x);
     ck_assert(nb_shape_equal(nb_shape_of(mean), NB_SHAPE(2, 2)));
     ck_assert(nb_shape_equal(nb_shape_of(greatest), NB_SHAPE(2, 2)));
