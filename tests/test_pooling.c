@@ -211,6 +211,50 @@ START_TEST(hard_points)
 }
 END_TEST
 
+/* A NaN at each place of a plane in turn: it is the result of the windows that cover it, and of no
+ * other, and their places have a slope of NaN, and no other. */
+static void a_nan_everywhere(int64_t size, int64_t stride, nb_dtype d)
+{
+    enum { ROWS = 5, COLUMNS = 37, PLACES = ROWS * COLUMNS };
+    for (int at = 0; at < PLACES; at++) {
+        nb_tape *t = tape_of(d);
+        double x[PLACES], y[PLACES], dx[PLACES];
+        bool spoilt[PLACES] = {false};
+        for (int i = 0; i < PLACES; i++)
+            x[i] = i == at ? (double)NAN : i * 7 % 13;
+        nb_var in = nb_tensor(t, "x", NB_SHAPE(1, 1, ROWS, COLUMNS), x);
+        nb_var z = nb_max_pool2d(in, size, size, &(nb_pool_options){.stride = {stride, stride}});
+        ck_assert_int_eq(nb_read(z, y, nb_size(z)), NB_OK);
+        for (int64_t o = 0; o < nb_size(z); o++) {
+            const int64_t i = o / nb_dim(z, 3) * stride, j = o % nb_dim(z, 3) * stride;
+            const int64_t down = at / COLUMNS - i, across = at % COLUMNS - j;
+            const bool covers = down >= 0 && down < size && across >= 0 && across < size;
+            for (int64_t k = 0; k < size * size && covers; k++)
+                spoilt[(i + k / size) * COLUMNS + j + k % size] = true;
+            if (isnan(y[o]) != covers)
+                ck_abort_msg("window %ld is %g, the NaN at %d", (long)o, y[o], at);
+        }
+        ck_assert_int_eq(nb_backward(nb_sum(z)), NB_OK);
+        ck_assert_int_eq(nb_read_grad(in, dx, PLACES), NB_OK);
+        for (int i = 0; i < PLACES; i++)
+            if (isnan(dx[i]) != spoilt[i])
+                ck_abort_msg("the slope of place %d is %g, the NaN at %d", i, dx[i], at);
+        nb_tape_free(t);
+    }
+}
+
+START_TEST(nan_is_kept)
+{
+    setenv("NABLA_ISA", isas[_i], 1);
+    for (nb_dtype d = NB_F64; d <= NB_F32; d++) {
+        a_nan_everywhere(2, 2, d);
+        a_nan_everywhere(2, 1, d);
+        a_nan_everywhere(3, 3, d);
+        a_nan_everywhere(3, 2, d);
+    }
+}
+END_TEST
+
 /* A window of a hundred thousand places. */
 START_TEST(a_long_mean)
 {
@@ -303,6 +347,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, a_grid, 0, ISAS);
     tcase_add_test(c, hard_points);
+    tcase_add_loop_test(c, nan_is_kept, 0, ISAS);
     tcase_add_test(c, a_long_mean);
     tcase_add_test(c, over_all_places);
     tcase_add_test(c, empty_batches);
