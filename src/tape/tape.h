@@ -19,6 +19,7 @@
 
 #include <nabla/op.h>
 #include "base/memory.h"
+#include "base/pool.h"
 #include "base/shape.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
@@ -99,7 +100,9 @@ struct nb_tape {
     nbi_matmul_fn matmul[2];
     nbi_isa isa;
     const nbi_row_kernels *rows;
-    const char *file; /* of the client's call, where it tells */
+    nbi_crew crew;       /* who computes */
+    bool own_pool, told; /* the crew's pool is the tape's; its failure was seen and cleared */
+    const char *file;    /* of the client's call, where it tells */
     int line;
     nb_code code;
     char message[NBI_MESSAGE];
@@ -216,6 +219,10 @@ void *nbi_scratch(nb_tape *t, size_t bytes);
 
 /* ---- sweeping -------------------------------------------------------------------------------- */
 
+/* A buffer of so many bytes from the pool of adjoints; NULL after an error. The pool is emptied when the
+ * next backward sweep begins. */
+void *nbi_buffer(nb_tape *t, size_t bytes);
+void nbi_buffer_release(nb_tape *t, void *p, size_t bytes);
 /* The adjoint buffer of tensor node i, made if need be; *add says whether it holds something. */
 void *nbi_adjoint(nb_tape *t, uint32_t i, bool *add);
 /* Adds an array to the adjoint of node i, summing over axes along which i was broadcast. */
@@ -230,6 +237,8 @@ void nbi_reverse_many(nb_tape *t, uint32_t i, double g, const uint8_t *wanted);
 bool nbi_forward_record(nb_tape *t, uint32_t i);
 double nbi_tangent_many(const nb_tape *t, uint32_t i);
 double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k);
+/* The derivatives by all operands at once. */
+void nbi_partials_many(const nb_tape *t, uint32_t i, double *z);
 /* The plain sweep from node `from` down, restricted to wanted nodes if that is not NULL. */
 bool nbi_sweep(nb_tape *t, uint32_t from, const uint8_t *wanted);
 void nbi_adjoint_release(nb_tape *t, nbi_record *r);
@@ -258,6 +267,9 @@ static inline nb_mark nbi_mark(nb_tape *t)
 /* Operand k of node i and their number, whatever its kind. */
 size_t nbi_operands(const nb_tape *t, uint32_t i);
 uint32_t nbi_operand(const nb_tape *t, uint32_t i, size_t k);
+/* The operands that a gradient may flow to from node i, constants among them, and their number: 0 for
+ * a still node. Valid until something is recorded. Made for walks over all nodes. */
+size_t nbi_ways(const nb_tape *t, uint32_t i, const uint32_t **in);
 /* The rows as operations, in the order of enum nbi_row; defined beside the table's scalar values. */
 typedef struct nbi_row_info {
     const char *name, *text;
@@ -271,16 +283,23 @@ int nbi_row_of(const nb_tape *t, uint32_t i);
 
 /* ---- sharing work ---------------------------------------------------------------------------- */
 
-/* Computes the outputs [from, to). worker, below nbi_workers(t), tells which thread it is, for scratch
- * of its own. It must not touch the tape. */
-typedef void nbi_piece(void *context, int64_t from, int64_t to, int worker);
-
 /* The threads that nbi_share may use. */
 int nbi_workers(const nb_tape *t);
-/* Covers [0, n) with pieces of at least `grain` outputs (where n allows), on the tape's threads. */
+/* nbi_crew_share with the tape's crew. */
 void nbi_share(nb_tape *t, int64_t n, int64_t grain, nbi_piece *work, void *context);
 
 /* The matrix product by the kernel that suits the machine. */
 bool nbi_tape_matmul(nb_tape *t, nb_dtype d, nbi_matmul *p);
+
+/* Entries along `rank` axes, none of size 0; from one to the next along axis i, operand o of a product
+ * (a, b and c) moves by step[o][i] elements. */
+typedef struct nbi_batch {
+    int rank;
+    const int64_t *dims;
+    const int64_t *step[3];
+} nbi_batch;
+
+/* A product for every entry. Those that share a c, where steps are 0, come in order. */
+bool nbi_tape_matmul_batch(nb_tape *t, nb_dtype d, const nbi_matmul *p, const nbi_batch *batch);
 
 #endif
