@@ -314,6 +314,40 @@ START_TEST(transposition)
 }
 END_TEST
 
+/* Value and gradients of a layer with pooling, one after the other, on so many threads. */
+static int64_t step(int threads, const nb_conv_options *o, double *out)
+{
+    nb_tape *t = nb_tape_new(&(nb_options){.dtype = NB_F32, .threads = threads});
+    nb_rng r = nb_rng_seed(3);
+    nb_var x = nb_leaf("x", nb_normal(t, NB_SHAPE(5, 16, 40, 40), 0, 1, &r));
+    nb_var w = nb_leaf("w", nb_normal(t, NB_SHAPE(36, 16, 3, 3), 0, 1, &r));
+    nb_var b = nb_leaf("b", nb_normal(t, NB_SHAPE(36), 0, 1, &r));
+    nb_var y = nb_conv2d(x, w, b, o), z = nb_max_pool2d(y, 2, 2, NULL);
+    ck_assert_int_eq(nb_backward(nb_sum(nb_square(z))), NB_OK);
+    const nb_var grads[] = {x, w, b};
+    int64_t n = nb_size(y);
+    nb_read(y, out, n);
+    for (int k = 0; k < 3; n += nb_size(grads[k]), k++)
+        nb_read_grad(grads[k], out + n, nb_size(grads[k]));
+    ck_assert_msg(nb_status(t) == NB_OK, "%s", nb_message(t));
+    nb_tape_free(t);
+    return n;
+}
+
+START_TEST(any_number_of_threads)
+{
+    enum { MOST = 600000 };
+    static double one[MOST], many[MOST];
+    const nb_conv_options o = {.stride = {1 + _i, 1 + _i}, .padding = {1, 1}};
+    const int64_t n = step(0, &o, one);
+    ck_assert_int_le(n, MOST);
+    for (int threads = 2; threads <= 3; threads++) {
+        ck_assert_int_eq(step(threads, &o, many), n);
+        ck_assert(!memcmp(one, many, (size_t)n * sizeof *one));
+    }
+}
+END_TEST
+
 /* ---- hard points ----------------------------------------------------------------------------- */
 
 /* An infinite pixel reaches the taps that read it and no other, although the kernels run past the ends
@@ -503,6 +537,7 @@ int main(void)
     tcase_add_loop_test(c, a_grid_of_options, 0, ISAS);
     tcase_add_loop_test(c, large_examples, 0, ISAS);
     tcase_add_test(c, transposition);
+    tcase_add_loop_test(c, any_number_of_threads, 0, 2);
     tcase_add_test(c, an_infinite_pixel_stays_in_its_place);
     tcase_add_test(c, long_sums);
     tcase_add_test(c, empty_arrays);
