@@ -125,7 +125,8 @@ static void verify(setting *s, const layer *l, int part)
         int64_t p[4], left = k * 7919 % a->size;
         for (int i = 3; i >= 0; left /= a->dims[i], i--)
             p[i] = left % a->dims[i];
-        double size, sum = plain(s, l, part, p, &size), error = fabs(at(a, p[0], p[1], p[2], p[3]) - sum);
+        double size, sum = plain(s, l, part, p, &size),
+                     error = fabs(at(a, p[0], p[1], p[2], p[3]) - sum);
         if (!(error <= 1e-5 * size)) {
             fprintf(stderr, "%s %s: wrong by %g\n", l->name, parts[part], error);
             exit(EXIT_FAILURE);

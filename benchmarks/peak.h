@@ -133,6 +133,7 @@ static inline double bench_peak(nbi_isa isa, bool is_double)
     double sink[8 * CHAINS], best = 0;
     for (int s = 0; s < 8; s++) {
         double t = bench_now(), flop = fma_loop(isa, is_double, sink);
+        __asm__ volatile("" : : "r"(sink) : "memory"); /* or the loop would have no result */
         t = bench_now() - t;
         if (flop / t > best)
             best = flop / t;

@@ -26,7 +26,8 @@ typedef struct arrays {
     double *x, *w, *y, *b, *dx, *dw, *db, *got;
 } arrays;
 
-static const char *const isas[] = {"plain", "avx2", "avx512", "neon"}; /* what is missing: ignored */
+static const char *const isas[] = {"plain", "avx2", "avx512",
+                                   "neon"}; /* what is missing: ignored */
 enum { ISAS = sizeof isas / sizeof *isas };
 
 static nb_tape *tape_of(nb_dtype d)
@@ -49,7 +50,8 @@ static void term(const example *e, arrays *a, const int64_t *out, int64_t n, int
                 if (i0 < 0 || i0 >= e->in[0] || i1 < 0 || i1 >= e->in[1])
                     continue;
                 const int64_t group = m / e->m, channel = group * e->c + c;
-                const int64_t x = ((n * e->groups * e->c + channel) * e->in[0] + i0) * e->in[1] + i1;
+                const int64_t x =
+                    ((n * e->groups * e->c + channel) * e->in[0] + i0) * e->in[1] + i1;
                 const int64_t w = ((m * e->c + c) * e->taps[0] + k0) * e->taps[1] + k1;
                 const int64_t y = ((n * e->groups * e->m + m) * out[0] + o0) * out[1] + o1;
                 if (back) { /* x is the result, y and w the operands, dx its adjoint */
@@ -77,7 +79,8 @@ static void open_arrays(const example *e, arrays *a)
 {
     for (int i = 0; i < 2; i++)
         a->out[i] =
-            (e->in[i] + 2 * e->padding[i] - e->dilation[i] * (e->taps[i] - 1) - 1) / e->stride[i] + 1;
+            (e->in[i] + 2 * e->padding[i] - e->dilation[i] * (e->taps[i] - 1) - 1) / e->stride[i] +
+            1;
     a->nx = e->n * e->groups * e->c * e->in[0] * e->in[1];
     a->nw = e->groups * e->m * e->c * e->taps[0] * e->taps[1];
     a->ny = e->n * e->groups * e->m * a->out[0] * a->out[1];
@@ -99,7 +102,8 @@ static void fill(double *x, int64_t n, nb_rng *r)
 static void close_to(const double *x, const double *y, int64_t n, int64_t terms, nb_dtype d,
                      const char *what)
 {
-    const double tolerance = (double)(terms + 8) * (d == NB_F64 ? DBL_EPSILON : (double)FLT_EPSILON);
+    const double tolerance =
+        (double)(terms + 8) * (d == NB_F64 ? DBL_EPSILON : (double)FLT_EPSILON);
     for (int64_t i = 0; i < n; i++)
         if (!(fabs(x[i] - y[i]) <= tolerance))
             ck_abort_msg("%s[%ld]: %.9g, not %.9g", what, (long)i, x[i], y[i]);
@@ -237,13 +241,16 @@ START_TEST(a_grid_of_options)
 {
     static const int64_t list[][5] = {
         /* in, taps, stride, padding, dilation */
-        {7, 3, 1, 0, 1}, {7, 3, 1, 1, 1}, {8, 3, 2, 1, 1}, {9, 2, 3, 0, 1}, {9, 3, 2, 2, 2},
-        {5, 5, 1, 4, 1}, {6, 1, 2, 0, 1}, {4, 2, 1, 3, 1}, {3, 3, 5, 0, 1}, {10, 3, 4, 3, 3},
-        {20, 3, 1, 0, 1}, {19, 4, 1, 2, 1}, {37, 3, 2, 1, 1}, {1, 1, 1, 0, 1}, {1, 3, 1, 1, 1},
-        {2, 1, 1, 2, 1}, {33, 2, 1, 0, 16},
+        {7, 3, 1, 0, 1},  {7, 3, 1, 1, 1},   {8, 3, 2, 1, 1},  {9, 2, 3, 0, 1}, {9, 3, 2, 2, 2},
+        {5, 5, 1, 4, 1},  {6, 1, 2, 0, 1},   {4, 2, 1, 3, 1},  {3, 3, 5, 0, 1}, {10, 3, 4, 3, 3},
+        {20, 3, 1, 0, 1}, {19, 4, 1, 2, 1},  {37, 3, 2, 1, 1}, {1, 1, 1, 0, 1}, {1, 3, 1, 1, 1},
+        {2, 1, 1, 2, 1},  {33, 2, 1, 0, 16},
     };
     static const int64_t channels[][4] = {/* n, groups, c, m */
-                                          {1, 1, 1, 1}, {2, 1, 2, 3}, {2, 3, 1, 2}, {1, 2, 2, 9},
+                                          {1, 1, 1, 1},
+                                          {2, 1, 2, 3},
+                                          {2, 3, 1, 2},
+                                          {1, 2, 2, 9},
                                           {3, 1, 3, 8}};
     enum { LIST = sizeof list / sizeof *list, CHANNELS = sizeof channels / sizeof *channels };
     setenv("NABLA_ISA", isas[_i], 1);
@@ -307,6 +314,40 @@ START_TEST(transposition)
 }
 END_TEST
 
+/* Value and gradients of a layer with pooling, one after the other, on so many threads. */
+static int64_t step(int threads, const nb_conv_options *o, double *out)
+{
+    nb_tape *t = nb_tape_new(&(nb_options){.dtype = NB_F32, .threads = threads});
+    nb_rng r = nb_rng_seed(3);
+    nb_var x = nb_leaf("x", nb_normal(t, NB_SHAPE(5, 16, 40, 40), 0, 1, &r));
+    nb_var w = nb_leaf("w", nb_normal(t, NB_SHAPE(36, 16, 3, 3), 0, 1, &r));
+    nb_var b = nb_leaf("b", nb_normal(t, NB_SHAPE(36), 0, 1, &r));
+    nb_var y = nb_conv2d(x, w, b, o), z = nb_max_pool2d(y, 2, 2, NULL);
+    ck_assert_int_eq(nb_backward(nb_sum(nb_square(z))), NB_OK);
+    const nb_var grads[] = {x, w, b};
+    int64_t n = nb_size(y);
+    nb_read(y, out, n);
+    for (int k = 0; k < 3; n += nb_size(grads[k]), k++)
+        nb_read_grad(grads[k], out + n, nb_size(grads[k]));
+    ck_assert_msg(nb_status(t) == NB_OK, "%s", nb_message(t));
+    nb_tape_free(t);
+    return n;
+}
+
+START_TEST(any_number_of_threads)
+{
+    enum { MOST = 600000 };
+    static double one[MOST], many[MOST];
+    const nb_conv_options o = {.stride = {1 + _i, 1 + _i}, .padding = {1, 1}};
+    const int64_t n = step(0, &o, one);
+    ck_assert_int_le(n, MOST);
+    for (int threads = 2; threads <= 3; threads++) {
+        ck_assert_int_eq(step(threads, &o, many), n);
+        ck_assert(!memcmp(one, many, (size_t)n * sizeof *one));
+    }
+}
+END_TEST
+
 /* ---- hard points ----------------------------------------------------------------------------- */
 
 /* An infinite pixel reaches the taps that read it and no other, although the kernels run past the ends
@@ -359,7 +400,8 @@ START_TEST(empty_arrays)
 {
     nb_tape *t = tape_of(NB_F64);
     double dw[6], db[2], y[18];
-    nb_var w = nb_leaf("w", nb_ones(t, NB_SHAPE(2, 3, 1))), b = nb_leaf("b", nb_ones(t, NB_SHAPE(2)));
+    nb_var w = nb_leaf("w", nb_ones(t, NB_SHAPE(2, 3, 1))),
+           b = nb_leaf("b", nb_ones(t, NB_SHAPE(2)));
     nb_var none = nb_conv1d(nb_zeros(t, NB_SHAPE(0, 3, 4)), w, b, NULL);
     ck_assert(nb_shape_equal(nb_shape_of(none), NB_SHAPE(0, 2, 4)));
     ck_assert_int_eq(nb_backward(nb_sum(none)), NB_OK);
@@ -371,8 +413,8 @@ START_TEST(empty_arrays)
 
     /* no channels: the bias alone */
     nb_var bias = nb_tensor(t, "b", NB_SHAPE(2), (double[]){3, 4});
-    nb_var flat = nb_conv2d(nb_zeros(t, NB_SHAPE(1, 0, 3, 3)), nb_zeros(t, NB_SHAPE(2, 0, 1, 1)),
-                            bias, NULL);
+    nb_var flat =
+        nb_conv2d(nb_zeros(t, NB_SHAPE(1, 0, 3, 3)), nb_zeros(t, NB_SHAPE(2, 0, 1, 1)), bias, NULL);
     ck_assert_int_eq(nb_read(flat, y, 18), NB_OK);
     for (int i = 0; i < 18; i++)
         ck_assert_double_eq(y[i], i < 9 ? 3 : 4);
@@ -415,8 +457,7 @@ START_TEST(what_is_refused)
     refused(t, nb_conv2d(x, thin, NB_NONE, NULL), NB_ERR_SHAPE, "conv: the channels differ");
     refused(t, nb_conv2d(x, thin, NB_NONE, NULL), NB_ERR_SHAPE, "\"image\"");
     refused(t, nb_conv2d(x, thin, NB_NONE, NULL), NB_ERR_SHAPE, "[4 2 3 3]");
-    refused(t, with(x, thin, (nb_conv_options){.groups = 4}), NB_ERR_SHAPE,
-            "x has 6, groups is 4");
+    refused(t, with(x, thin, (nb_conv_options){.groups = 4}), NB_ERR_SHAPE, "x has 6, groups is 4");
     refused(t, with(x, nb_ones(t, NB_SHAPE(4, 2, 1, 1)), (nb_conv_options){.groups = 3}),
             NB_ERR_SHAPE, "w has 4, groups is 3");
     refused(t, with(x, wide, (nb_conv_options){.stride = {1, 1}}), NB_ERR_SHAPE,
@@ -429,7 +470,8 @@ START_TEST(what_is_refused)
     refused(t, nb_conv2d(x, w, nb_ones(t, NB_SHAPE(6)), NULL), NB_ERR_SHAPE,
             "the result has 4 channels");
     refused(t, nb_conv2d(x, w, s, NULL), NB_ERR_SHAPE, "the bias does not fit");
-    refused(t, with(x, w, (nb_conv_options){.stride = {-1, 1}}), NB_ERR_ARGUMENT, "stride[0] is -1");
+    refused(t, with(x, w, (nb_conv_options){.stride = {-1, 1}}), NB_ERR_ARGUMENT,
+            "stride[0] is -1");
     refused(t, with(x, w, (nb_conv_options){.stride = {1, huge}}), NB_ERR_ARGUMENT, "stride[1]");
     refused(t, with(x, w, (nb_conv_options){.padding = {0, -2}}), NB_ERR_ARGUMENT,
             "padding[1] is -2");
@@ -450,7 +492,8 @@ START_TEST(what_is_refused)
             NB_ERR_SHAPE, "axis 2 of x");
 
     /* sizes that overflow, of arrays without elements */
-    nb_var long_w = nb_zeros(t, NB_SHAPE(0, 0, huge, 1)), long_x = nb_zeros(t, NB_SHAPE(0, 0, huge, 1));
+    nb_var long_w = nb_zeros(t, NB_SHAPE(0, 0, huge, 1)),
+           long_x = nb_zeros(t, NB_SHAPE(0, 0, huge, 1));
     refused(t, with(long_x, long_w, (nb_conv_options){.dilation = {1 << 30, 1}}), NB_ERR_OVERFLOW,
             "dilation 1073741824");
     refused(t,
@@ -494,6 +537,7 @@ int main(void)
     tcase_add_loop_test(c, a_grid_of_options, 0, ISAS);
     tcase_add_loop_test(c, large_examples, 0, ISAS);
     tcase_add_test(c, transposition);
+    tcase_add_loop_test(c, any_number_of_threads, 0, 2);
     tcase_add_test(c, an_infinite_pixel_stays_in_its_place);
     tcase_add_test(c, long_sums);
     tcase_add_test(c, empty_arrays);

@@ -15,7 +15,8 @@ typedef struct example {
     int64_t in[2], window[2], stride[2], padding[2];
 } example;
 
-static const char *const isas[] = {"plain", "avx2", "avx512", "neon"}; /* what is missing: ignored */
+static const char *const isas[] = {"plain", "avx2", "avx512",
+                                   "neon"}; /* what is missing: ignored */
 enum { ISAS = sizeof isas / sizeof *isas, IMAGES = 2, CHANNELS = 3, PLANES = IMAGES * CHANNELS };
 
 static nb_tape *tape_of(nb_dtype d)
@@ -72,7 +73,8 @@ static nb_var pooled(nb_var x, const example *e, int axes, kind k)
         o.padding[i] = e->padding[2 - axes + i];
     }
     if (axes == 1)
-        return k == MAX ? nb_max_pool1d(x, e->window[1], &o) : nb_average_pool1d(x, e->window[1], &o);
+        return k == MAX ? nb_max_pool1d(x, e->window[1], &o)
+                        : nb_average_pool1d(x, e->window[1], &o);
     return k == MAX ? nb_max_pool2d(x, e->window[0], e->window[1], &o)
                     : nb_average_pool2d(x, e->window[0], e->window[1], &o);
 }
@@ -123,9 +125,9 @@ START_TEST(a_grid)
 {
     static const int64_t list[][4] = {
         /* in, window, stride, padding */
-        {4, 2, 2, 0}, {5, 2, 2, 0}, {7, 3, 2, 1}, {6, 3, 3, 0}, {9, 3, 1, 1},  {1, 1, 1, 0},
-        {2, 3, 1, 2}, {8, 2, 3, 0}, {8, 5, 2, 4}, {7, 7, 7, 0}, {37, 2, 2, 0}, {35, 3, 1, 1},
-        {33, 4, 4, 0}, {26, 2, 2, 0},
+        {4, 2, 2, 0},  {5, 2, 2, 0},  {7, 3, 2, 1},  {6, 3, 3, 0},  {9, 3, 1, 1},
+        {1, 1, 1, 0},  {2, 3, 1, 2},  {8, 2, 3, 0},  {8, 5, 2, 4},  {7, 7, 7, 0},
+        {37, 2, 2, 0}, {35, 3, 1, 1}, {33, 4, 4, 0}, {26, 2, 2, 0},
     };
     enum { LIST = sizeof list / sizeof *list };
     setenv("NABLA_ISA", isas[_i], 1);
@@ -134,8 +136,7 @@ START_TEST(a_grid)
             for (kind k = MAX; k < KINDS; k++)
                 for (nb_dtype d = NB_F64; d <= NB_F32; d++) {
                     const int64_t *p = list[i], *q = list[j];
-                    const example two = {
-                        {p[0], q[0]}, {p[1], q[1]}, {p[2], q[2]}, {p[3], q[3]}};
+                    const example two = {{p[0], q[0]}, {p[1], q[1]}, {p[2], q[2]}, {p[3], q[3]}};
                     const example one = {{1, q[0]}, {1, q[1]}, {1, q[2]}, {0, q[3]}};
                     check_example(&two, 2, k, d);
                     if (i == 0)
@@ -210,6 +211,50 @@ START_TEST(hard_points)
 }
 END_TEST
 
+/* A NaN at each place of a plane in turn: it is the result of the windows that cover it, and of no
+ * other, and their places have a slope of NaN, and no other. */
+static void a_nan_everywhere(int64_t size, int64_t stride, nb_dtype d)
+{
+    enum { ROWS = 5, COLUMNS = 37, PLACES = ROWS * COLUMNS };
+    for (int at = 0; at < PLACES; at++) {
+        nb_tape *t = tape_of(d);
+        double x[PLACES], y[PLACES], dx[PLACES];
+        bool spoilt[PLACES] = {false};
+        for (int i = 0; i < PLACES; i++)
+            x[i] = i == at ? (double)NAN : i * 7 % 13;
+        nb_var in = nb_tensor(t, "x", NB_SHAPE(1, 1, ROWS, COLUMNS), x);
+        nb_var z = nb_max_pool2d(in, size, size, &(nb_pool_options){.stride = {stride, stride}});
+        ck_assert_int_eq(nb_read(z, y, nb_size(z)), NB_OK);
+        for (int64_t o = 0; o < nb_size(z); o++) {
+            const int64_t i = o / nb_dim(z, 3) * stride, j = o % nb_dim(z, 3) * stride;
+            const int64_t down = at / COLUMNS - i, across = at % COLUMNS - j;
+            const bool covers = down >= 0 && down < size && across >= 0 && across < size;
+            for (int64_t k = 0; k < size * size && covers; k++)
+                spoilt[(i + k / size) * COLUMNS + j + k % size] = true;
+            if (isnan(y[o]) != covers)
+                ck_abort_msg("window %ld is %g, the NaN at %d", (long)o, y[o], at);
+        }
+        ck_assert_int_eq(nb_backward(nb_sum(z)), NB_OK);
+        ck_assert_int_eq(nb_read_grad(in, dx, PLACES), NB_OK);
+        for (int i = 0; i < PLACES; i++)
+            if (isnan(dx[i]) != spoilt[i])
+                ck_abort_msg("the slope of place %d is %g, the NaN at %d", i, dx[i], at);
+        nb_tape_free(t);
+    }
+}
+
+START_TEST(nan_is_kept)
+{
+    setenv("NABLA_ISA", isas[_i], 1);
+    for (nb_dtype d = NB_F64; d <= NB_F32; d++) {
+        a_nan_everywhere(2, 2, d);
+        a_nan_everywhere(2, 1, d);
+        a_nan_everywhere(3, 3, d);
+        a_nan_everywhere(3, 2, d);
+    }
+}
+END_TEST
+
 /* A window of a hundred thousand places. */
 START_TEST(a_long_mean)
 {
@@ -225,8 +270,8 @@ START_TEST(over_all_places)
 {
     nb_tape *t = tape_of(NB_F64);
     double y[4], g[12];
-    nb_var x = nb_tensor(t, "x", NB_SHAPE(2, 2, 1, 3),
-                         (double[]){1, 2, 6, 0, 0, 0, -1, -1, -4, 5, 4, 9});
+    nb_var x =
+        nb_tensor(t, "x", NB_SHAPE(2, 2, 1, 3), (double[]){1, 2, 6, 0, 0, 0, -1, -1, -4, 5, 4, 9});
     nb_var mean = nb_global_average_pool(x), greatest = nb_global_max_pool(x);
     ck_assert(nb_shape_equal(nb_shape_of(mean), NB_SHAPE(2, 2)));
     ck_assert(nb_shape_equal(nb_shape_of(greatest), NB_SHAPE(2, 2)));
@@ -302,6 +347,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, a_grid, 0, ISAS);
     tcase_add_test(c, hard_points);
+    tcase_add_loop_test(c, nan_is_kept, 0, ISAS);
     tcase_add_test(c, a_long_mean);
     tcase_add_test(c, over_all_places);
     tcase_add_test(c, empty_batches);

@@ -177,7 +177,11 @@ void nbi_slide_pack(const nbi_slide *s, size_t element, const void *w, void *pac
             for (int64_t m = 0; m < s->m; m++)
                 for (int64_t p = 0; p < s->pass[i].k; p++, to += element) {
                     const int64_t at = s->place[s->pass[i].start + p] + m * taps;
-                    memcpy(to, (const char *)w + (size_t)(g * s->m * s->k + at) * element, element);
+                    const char *from = (const char *)w + (size_t)(g * s->m * s->k + at) * element;
+                    if (element == sizeof(float))
+                        memcpy(to, from, sizeof(float));
+                    else
+                        memcpy(to, from, sizeof(double));
                 }
 }
 

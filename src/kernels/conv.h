@@ -65,7 +65,8 @@ typedef struct nbi_slide {
     int64_t k, passes;                  /* terms over all passes */
     bool direct;                        /* the image is read where it lies */
     nbi_pass *pass;
-    int64_t *offset, *place; /* per term; place: that of its weight, from a result channel's first */
+    int64_t *offset,
+        *place; /* per term; place: that of its weight, from a result channel's first */
     const nbi_conv *conv;
 } nbi_slide;
 

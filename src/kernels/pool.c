@@ -1,15 +1,13 @@
 /*
- * The choice of a pooling kernel, and its scratch: a row of each side in double, three
- * times as many rows as are taken at a time, and a plane of shares.
+ * The choice of a pooling kernel, and its scratch: two rows of each side, and a plane of
+ * shares.
  */
 #include "kernels/pool.h"
 
 size_t nbi_pool_scratch(const nbi_pool *p)
 {
     const nbi_pool_axis *down = &p->axis[0], *across = &p->axis[1];
-    const int64_t room = nbi_pool_rows(across->in) * across->in + NBI_POOL_SPARE;
-    const int64_t shares = down->out * across->out + NBI_POOL_SPARE;
-    const int64_t rows = across->in + across->out + 3 * room;
+    const int64_t rows = 2 * (across->in + across->out), shares = down->out * across->out;
     return (size_t)(rows + shares) * sizeof(double);
 }
 

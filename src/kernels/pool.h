@@ -56,12 +56,6 @@ typedef enum nbi_pool_map {
 typedef void (*nbi_pool_fn)(const nbi_pool *p, nbi_pool_map map, const nbi_pool_arrays *a,
                             int64_t from, int64_t to, void *scratch);
 
-/* Elements behind a buffer that vectors may read and write. */
-enum { NBI_POOL_SPARE = 32 };
-
-/* How many rows of n elements are pooled at a time where windows tile. */
-static inline int64_t nbi_pool_rows(int64_t n) { return n < 4096 ? 4096 / n : 1; }
-
 /* Bytes of scratch, aligned for double, for one worker. Cannot overflow where the arrays exist. */
 size_t nbi_pool_scratch(const nbi_pool *p);
 

@@ -100,8 +100,7 @@ static nb_code place_shape(const nb_call *c, nb_shape *out)
 {
     const nbi_pool_state *s = c->state;
     nb_shape small;
-    bool fits = nbi_pool_shape(c, 0, s->in, out, &small) &&
-                nbi_pool_fits(c, 0, "y", &small);
+    bool fits = nbi_pool_shape(c, 0, s->in, out, &small) && nbi_pool_fits(c, 0, "y", &small);
     return fits ? NB_OK : NB_ERR_SHAPE;
 }
 

@@ -63,7 +63,10 @@ static nb_var sample(nb_sampler *s, int k)
     } sample[] = {
         {{3, {2, 3, 3}}, {3, {3, 2, 3}}, {.groups = 1}, true},
         {{3, {1, 1, 1}}, {3, {1, 1, 1}}, {.groups = 0}, false},
-        {{3, {1, 2, 4}}, {3, {2, 1, 3}}, {.stride = {2}, .padding = {1}, .output_padding = {1}}, true},
+        {{3, {1, 2, 4}},
+         {3, {2, 1, 3}},
+         {.stride = {2}, .padding = {1}, .output_padding = {1}},
+         true},
         {{4, {1, 2, 2, 3}}, {4, {2, 2, 3, 2}}, {.padding = {1, 0}}, true},
         {{4, {2, 2, 2, 2}}, {4, {2, 2, 2, 2}}, {.groups = 2, .stride = {3, 2}}, false},
         {{4, {1, 1, 2, 3}}, {4, {1, 2, 2, 2}}, {.stride = {2, 2}, .dilation = {2, 3}}, true},

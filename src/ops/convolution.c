@@ -61,8 +61,7 @@ static bool options_fit(const nb_call *c)
     }
     if (o->groups >= 1 && o->groups <= INT32_MAX)
         return true;
-    nb_refuse(c, NB_ERR_ARGUMENT, "groups is out of range", "groups is %lld",
-              (long long)o->groups);
+    nb_refuse(c, NB_ERR_ARGUMENT, "groups is out of range", "groups is %lld", (long long)o->groups);
     return false;
 }
 
@@ -258,8 +257,8 @@ static bool prepare(job *j, const nb_call *c, nb_dtype d, bool back, bool weight
         j->slide.pass = nbi_scratch(t, (size_t)j->slide.passes * sizeof *j->slide.pass);
         j->slide.offset = nbi_scratch(t, (size_t)j->slide.k * sizeof *j->slide.offset);
         j->slide.place = nbi_scratch(t, (size_t)j->slide.k * sizeof *j->slide.place);
-        j->each = weight ? nbi_weight_scratch(&j->slide, element)
-                         : nbi_slide_scratch(&j->slide, element);
+        j->each =
+            weight ? nbi_weight_scratch(&j->slide, element) : nbi_slide_scratch(&j->slide, element);
         j->each = (j->each + NBI_ALIGN - 1) / NBI_ALIGN * NBI_ALIGN;
         done = !__builtin_mul_overflow(j->each, (size_t)nbi_workers(t), &bytes) &&
                (j->scratch = nbi_scratch(t, bytes)) && j->slide.pass && j->slide.offset &&

@@ -44,8 +44,8 @@ static nb_code max_reverse_arrays(const nb_call *c, const nb_array *g, nb_array 
 {
     if (!gin[0])
         return NB_OK;
-    const nbi_pool_arrays a = {.x = c->in[0].data, .y = c->out->data, .from = g->data,
-                               .to = gin[0]->data, .add = add[0]};
+    const nbi_pool_arrays a = {
+        .x = c->in[0].data, .y = c->out->data, .from = g->data, .to = gin[0]->data, .add = add[0]};
     return nbi_pool_run(c, NBI_POOL_MAX_PLACE, g->dtype, &a);
 }
 
@@ -110,8 +110,8 @@ static nb_code pick_shape(const nb_call *c, nb_shape *out)
 static nb_code linear(const nb_call *c, nbi_pool_map map, const nb_array *from, const nb_array *to,
                       bool add)
 {
-    const nbi_pool_arrays a = {.x = c->in[1].data, .y = c->in[2].data, .from = from->data,
-                               .to = to->data, .add = add};
+    const nbi_pool_arrays a = {
+        .x = c->in[1].data, .y = c->in[2].data, .from = from->data, .to = to->data, .add = add};
     return nbi_pool_run(c, map, to->dtype, &a);
 }
 
