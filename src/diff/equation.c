@@ -1,0 +1,204 @@
+/*
+ * Linear systems in A = dF/dy, the Jacobian of an equation at a point.
+ *
+ * F is recorded once, as a function of a leaf that holds y. From that piece of graph come both
+ * products, by the reverse rules alone:
+ *
+ *     A' v  is the gradient of <v, F> by y;
+ *     A v   is the gradient of <A'u, v> by u, for A'u is linear in u: so A'u is recorded once as a
+ *           graph of some u, and differentiated again.
+ *
+ * Each is evaluated with recording off and forgotten. For few unknowns the n products A' e_i, the
+ * rows of A, make the matrix and LU factors solve with it, either way round; for many, GMRES needs
+ * the products alone. What F makes of x plays no part: x may vary or not.
+ */
+#include "diff/equation.h"
+#include "diff/region.h"
+
+#include <nabla/diff.h>
+#include <nabla/ops.h>
+
+#include <math.h>
+
+enum { DENSE = 100 }; /* unknowns, up to which the matrix is made unless told otherwise */
+
+nb_var nbi_constant_of(nb_tape *t, nb_shape shape, const double *values)
+{
+    return shape.rank < 0 ? nb_constant(t, *values) : nb_constant_tensor(t, shape, values);
+}
+
+nb_var nbi_equation_at(const nbi_equation *e, nb_var y, const nb_var *x)
+{
+    const size_t n_x = e->n_x;
+    nb_tape *t = y.tape;
+    const nb_code before = t->code;
+    const uint32_t from = t->hot.length;
+    char is[NBI_SHAPE_TEXT], due[NBI_SHAPE_TEXT];
+    const nbi_spot spot = t->scratch.at;
+    nb_var *in = nbi_scratch(t, (n_x + 1) * sizeof *in);
+    if (!in)
+        return nbi_no_memory(t, e->name), nbi_inert(t);
+    in[0] = y;
+    memcpy(in + 1, x, n_x * sizeof *x);
+    t->busy++;
+    nb_var f = e->fn(e->ctx, y, x);
+    t->busy--;
+    nbi_within(t, before, "in the equation of %s", e->name);
+    const bool alive = f.tape ? f.tape == t && nbi_alive(t, f) : !nbi_is_inert(f);
+    const bool captures = alive && !nbi_captures_nothing(t, e->name, from, n_x + 1, in, f);
+    nbi_give_back(&t->scratch, spot);
+    const nb_shape a = nb_shape_of(f), b = nb_shape_of(y);
+    if (!alive)
+        nbi_fail(t, NB_ERR_CALLBACK, "%s: what the equation returns is inert, stale or foreign",
+                 e->name);
+    else if (!nb_shape_equal(a, b))
+        nbi_fail(t, NB_ERR_SHAPE, "%s: the equation has shape %s, its unknown %s", e->name,
+                 nbi_shape_text(is, a.rank, a.dims), nbi_shape_text(due, b.rank, b.dims));
+    if (!alive || captures || !nb_shape_equal(a, b))
+        return nbi_inert(t);
+    return e->fixed_point ? nb_sub(y, f) : f;
+}
+
+double nbi_greatest(size_t n, const double *values)
+{
+    double most = 0;
+    for (size_t i = 0; i < n && !isnan(most); i++)
+        most = fabs(values[i]) <= most ? most : fabs(values[i]);
+    return most;
+}
+
+bool nbi_is_dense(const nbi_equation *e, size_t n)
+{
+    return e->solver == NB_SOLVER_DENSE || (e->solver == NB_SOLVER_AUTO && n <= DENSE);
+}
+
+/* ---- products -------------------------------------------------------------------------------- */
+
+/* The gradient of <v, out> by `by`, as numbers. */
+static nb_code pull(nbi_point *p, nb_var out, nb_var by, const double *v, double *to)
+{
+    nb_tape *t = p->t;
+    const nb_mark before = nbi_mark(t);
+    const bool recording = nb_set_recording(t, false);
+    nb_var d, seed = nbi_constant_of(t, p->shape, v);
+    nb_code code = nb_ok(seed) ? nb_diff(1, &out, &seed, 1, &by, &d) : NB_ERR_MEMORY;
+    if (code == NB_OK)
+        code = nb_read(d, to, (int64_t)p->n);
+    nb_set_recording(t, recording);
+    nbi_truncate(t, &before);
+    return code;
+}
+
+static nb_code transposed_product(void *context, const double *v, double *to)
+{
+    nbi_point *p = context;
+    return pull(p, p->f, p->y, v, to);
+}
+
+/* A leaf of the unknown's shape. */
+static nb_var leaf_of(nb_tape *t, nb_var value)
+{
+    const bool recording = nb_set_recording(t, true);
+    nb_var y = nb_leaf(NULL, value);
+    nb_set_recording(t, recording);
+    return y;
+}
+
+static nb_code record_product(nbi_point *p)
+{
+    nb_tape *t = p->t;
+    const bool recording = nb_set_recording(t, true);
+    p->u = leaf_of(t, p->y);
+    nb_code code = nb_ok(p->u) ? nb_diff(1, &p->f, &p->u, 1, &p->y, &p->au) : t->code;
+    nb_set_recording(t, recording);
+    return code;
+}
+
+static nb_code product(void *context, const double *v, double *to)
+{
+    nbi_point *p = context;
+    return pull(p, p->au, p->u, v, to);
+}
+
+/* ---- the point ------------------------------------------------------------------------------- */
+
+nb_code nbi_point_open(nbi_point *p, const nbi_equation *e, nb_var y, const nb_var *x)
+{
+    nb_tape *t = y.tape;
+    *p = (nbi_point){.e = e, .t = t, .shape = nb_shape_of(y), .n = (size_t)nb_size(y)};
+    p->u = p->au = NB_NONE;
+    p->y = leaf_of(t, y);
+    const bool recording = nb_set_recording(t, true);
+    p->f = nb_ok(p->y) ? nbi_equation_at(e, p->y, x) : p->y;
+    nb_set_recording(t, recording);
+    return nb_ok(p->f) ? NB_OK : t->code ? t->code : NB_ERR_CALLBACK;
+}
+
+/* ---- solving --------------------------------------------------------------------------------- */
+
+static nb_code make_matrix(nbi_point *p, nbi_factors *f)
+{
+    const size_t n = p->n;
+    const nbi_spot spot = p->t->scratch.at;
+    double *unit = nbi_scratch(p->t, n * sizeof *unit);
+    nb_code code = unit ? NB_OK : nbi_no_memory(p->t, p->e->name);
+    for (size_t i = 0; i < n && code == NB_OK; i++)
+        unit[i] = 0;
+    for (size_t i = 0; i < n && code == NB_OK; i++) {
+        unit[i] = 1;
+        code = transposed_product(p, unit, f->a + i * n);
+        unit[i] = 0;
+    }
+    nbi_give_back(&p->t->scratch, spot);
+    if (code != NB_OK)
+        return code;
+    const size_t pivot = nbi_factor(f);
+    if (pivot == n)
+        return NB_OK;
+    const double value = f->a[pivot * n + pivot];
+    return nbi_fail(p->t, value == 0 ? NB_ERR_SINGULAR : NB_ERR_ANOMALY,
+                    "%s: the derivative of the equation by its unknowns %s: pivot %zu of %zu is %g",
+                    p->e->name, value == 0 ? "is singular" : "is not finite", pivot, n, value);
+}
+
+static nb_code solve_dense(nbi_point *p, bool transposed, const double *b, double *s,
+                           nbi_factors *f)
+{
+    nb_tape *t = p->t;
+    const nbi_spot spot = t->scratch.at;
+    if (!f)
+        f = nbi_factors_new(t, &t->scratch, p->n, p->e->name);
+    nb_code code = !f ? t->code : f->ready ? NB_OK : make_matrix(p, f);
+    if (code == NB_OK)
+        nbi_factors_solve(f, transposed, b, s);
+    nbi_give_back(&t->scratch, spot);
+    return code;
+}
+
+static nb_code solve_krylov(nbi_point *p, bool transposed, const double *b, double *s)
+{
+    const nbi_equation *e = p->e;
+    nbi_operator a = {transposed ? transposed_product : product, p, p->n};
+    nbi_gmres g = {.tolerance = e->linear_tolerance, .restart = e->restart};
+    g.products = e->products ? e->products : p->n < 100 ? 1000 : 10 * (int)p->n;
+    g.restart = (size_t)g.restart < p->n ? g.restart : (int)p->n;
+    nb_code code = transposed || p->au.tape ? NB_OK : record_product(p);
+    if (code == NB_OK)
+        code = nbi_gmres_solve(p->t, &a, b, s, &g);
+    if (code == NB_OK && !(g.residual <= g.tolerance))
+        code = nbi_fail(p->t, NB_ERR_CONVERGENCE,
+                        "%s: the linear solver did not converge: after %d products the residual is "
+                        "%.3g of the right side, the tolerance %.3g",
+                        e->name, g.used, g.residual, g.tolerance);
+    return code;
+}
+
+nb_code nbi_point_solve(nbi_point *p, bool transposed, const double *b, double *s,
+                        nbi_factors *factors)
+{
+    if (p->n == 0)
+        return NB_OK;
+    if (nbi_is_dense(p->e, p->n))
+        return solve_dense(p, transposed, b, s, factors);
+    return solve_krylov(p, transposed, b, s);
+}
