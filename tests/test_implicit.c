@@ -23,9 +23,9 @@ static const nb_solver solvers[] = {NB_SOLVER_AUTO, NB_SOLVER_DENSE, NB_SOLVER_K
 /* ---- a cubic --------------------------------------------------------------------------------- */
 
 /* y^3 + x y - 1 */
-static nb_var cubic(void *ctx, nb_var y, const nb_var *x)
+static nb_var cubic(void *context, nb_var y, const nb_var *x)
 {
-    (void)ctx;
+    (void)context;
     return nb_sub(nb_add(nb_powi(y, 3), nb_mul(x[0], y)), 1);
 }
 
@@ -98,9 +98,9 @@ END_TEST
 enum { N = 5 };
 
 /* A y - b: y = A^-1 b. */
-static nb_var linear(void *ctx, nb_var y, const nb_var *x)
+static nb_var linear(void *context, nb_var y, const nb_var *x)
 {
-    (void)ctx;
+    (void)context;
     return nb_sub(nb_matmul(x[0], y), x[1]);
 }
 
@@ -173,15 +173,15 @@ END_TEST
 /* ---- a system, against differences of the solver --------------------------------------------- */
 
 /* y + s tanh(W y) - c, with a scalar s, a matrix W and a vector c. */
-static nb_var coupled(void *ctx, nb_var y, const nb_var *x)
+static nb_var coupled(void *context, nb_var y, const nb_var *x)
 {
-    const double *gain = ctx;
+    const double *gain = context;
     return nb_sub(nb_add(y, nb_mul(nb_mul(*gain, x[0]), nb_tanh(nb_matmul(x[1], y)))), x[2]);
 }
 
-static nb_var iteration(void *ctx, nb_var y, const nb_var *x)
+static nb_var iteration(void *context, nb_var y, const nb_var *x)
 {
-    const double *gain = ctx;
+    const double *gain = context;
     return nb_sub(x[2], nb_mul(nb_mul(*gain, x[0]), nb_tanh(nb_matmul(x[1], y))));
 }
 
@@ -191,7 +191,7 @@ enum { MANY = 1 + N * N + N };
 static nb_var solve_at(nb_tape *t, const double *p, int way, nb_solver solver, nb_var *x)
 {
     double gain = 0.4;
-    const nb_implicit_options o = {.ctx_bytes = sizeof gain,
+    const nb_implicit_options o = {.context_bytes = sizeof gain,
                                    .solver = solver,
                                    .tolerance = nb_tape_dtype(t) == NB_F64 ? 1e-14 : 1e-6,
                                    .anderson = way == 2 ? 4 : 0};
@@ -261,52 +261,52 @@ END_TEST
 
 /* ---- what goes wrong ------------------------------------------------------------------------- */
 
-static nb_var no_root(void *ctx, nb_var y, const nb_var *x)
+static nb_var no_root(void *context, nb_var y, const nb_var *x)
 {
-    (void)ctx;
+    (void)context;
     return nb_add(nb_square(y), x[0]);
 }
 
 /* Its derivative by y at y = 0 is 0. */
-static nb_var double_root(void *ctx, nb_var y, const nb_var *x)
+static nb_var double_root(void *context, nb_var y, const nb_var *x)
 {
-    (void)ctx;
+    (void)context;
     return nb_sub(nb_square(y), nb_square(x[0]));
 }
 
 /* Two unknowns of which only the sum is determined. */
-static nb_var only_the_sum(void *ctx, nb_var y, const nb_var *x)
+static nb_var only_the_sum(void *context, nb_var y, const nb_var *x)
 {
-    (void)ctx;
+    (void)context;
     return nb_sub(nb_expand(nb_sum(y), NB_SHAPE(2)), x[0]);
 }
 
-static nb_var doubled(void *ctx, nb_var y, const nb_var *x)
+static nb_var doubled(void *context, nb_var y, const nb_var *x)
 {
-    (void)ctx;
+    (void)context;
     return nb_add(nb_mul(2, y), x[0]);
 }
 
-static nb_var wrong_shape(void *ctx, nb_var y, const nb_var *x)
+static nb_var wrong_shape(void *context, nb_var y, const nb_var *x)
 {
-    (void)ctx;
+    (void)context;
     return nb_add(nb_sum(y), x[0]);
 }
 
-static nb_var breaks(void *ctx, nb_var y, const nb_var *x)
+static nb_var breaks(void *context, nb_var y, const nb_var *x)
 {
-    (void)ctx;
+    (void)context;
     return nb_matmul(nb_add(y, x[0]), nb_ones(y.tape, NB_SHAPE(7)));
 }
 
-static nb_var captures(void *ctx, nb_var y, const nb_var *x)
+static nb_var captures(void *context, nb_var y, const nb_var *x)
 {
-    return nb_add(nb_mul(y, *(nb_var *)ctx), x[0]);
+    return nb_add(nb_mul(y, *(nb_var *)context), x[0]);
 }
 
-static nb_var logarithm(void *ctx, nb_var y, const nb_var *x)
+static nb_var logarithm(void *context, nb_var y, const nb_var *x)
 {
-    (void)ctx;
+    (void)context;
     return nb_log(nb_mul(y, x[0]));
 }
 
@@ -427,9 +427,9 @@ START_TEST(bad_calls)
     ck_assert(!nb_ok(nb_implicit(cubic, NULL, x, 1, NULL, NULL)));
     is(t, NB_ERR_ARGUMENT, "implicit: an argument is NULL");
     const nb_implicit_options bad[] = {
-        {.iterations = -1}, {.anderson = -1},         {.anderson = 17},
-        {.restart = -1},    {.products = -1},         {.tolerance = -1},
-        {.ctx_bytes = 8},   {.solver = (nb_solver)7}, {.linear_tolerance = (double)NAN}};
+        {.iterations = -1},   {.anderson = -1},         {.anderson = 17},
+        {.restart = -1},      {.products = -1},         {.tolerance = -1},
+        {.context_bytes = 8}, {.solver = (nb_solver)7}, {.linear_tolerance = (double)NAN}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_assert(!nb_ok(nb_newton(cubic, NULL, nb_num(1), 1, &x, &bad[i])));
         is(t, NB_ERR_ARGUMENT, "newton: an argument is NULL or out of its range");
@@ -458,9 +458,9 @@ END_TEST
 
 /* Gradients of the sweep before can still be read; recording may be off; anomaly mode stays on, and
  * does not mind what a search tries; one may be found in another's equation. */
-static nb_var nested(void *ctx, nb_var y, const nb_var *x)
+static nb_var nested(void *context, nb_var y, const nb_var *x)
 {
-    nb_var inner = nb_newton(cubic, ctx, nb_num(1), 1, x, NULL);
+    nb_var inner = nb_newton(cubic, context, nb_num(1), 1, x, NULL);
     return nb_sub(nb_mul(y, nb_exp(y)), inner);
 }
 
@@ -501,9 +501,9 @@ START_TEST(manners)
 END_TEST
 
 /* Unknowns without number, and a matrix of them. */
-static nb_var shifted(void *ctx, nb_var y, const nb_var *x)
+static nb_var shifted(void *context, nb_var y, const nb_var *x)
 {
-    (void)ctx;
+    (void)context;
     return nb_sub(nb_add(y, nb_mul(0.1, nb_powi(y, 3))), x[0]);
 }
 
@@ -530,10 +530,10 @@ END_TEST
 
 /* A chain of many unknowns, each seeing its neighbours: no matrix is made. Its gradient agrees with
  * the dense solver's. */
-static nb_var chain(void *ctx, nb_var y, const nb_var *x)
+static nb_var chain(void *context, nb_var y, const nb_var *x)
 {
     const int64_t n = nb_size(y);
-    (void)ctx;
+    (void)context;
     nb_var left = nb_pad(nb_slice(y, 0, 0, n - 1, 1), 0, 1, 0, 0);
     nb_var right = nb_pad(nb_slice(y, 0, 1, n, 1), 0, 0, 1, 0);
     nb_var bend = nb_sub(nb_mul(2.5, y), nb_add(left, nb_mul(0.5, right)));
@@ -586,9 +586,9 @@ START_TEST(anderson)
 END_TEST
 
 /* The LU factors are made once, whatever the number of sweeps: the equation is not asked again. */
-static nb_var counted(void *ctx, nb_var y, const nb_var *x)
+static nb_var counted(void *context, nb_var y, const nb_var *x)
 {
-    ++*(int *)ctx;
+    ++*(int *)context;
     return shifted(NULL, y, x);
 }
 

@@ -24,9 +24,9 @@ static void is(nb_tape *t, nb_code code, const char *part)
 /* ---- a region of two operands and three results ----------------------------------------------- */
 
 /* From a scalar s and a vector v: s v, sum of v^3, and the outer product of v and v. */
-static nb_code three(void *ctx, const nb_var *in, nb_var *out)
+static nb_code three(void *context, const nb_var *in, nb_var *out)
 {
-    int *calls = ctx;
+    int *calls = context;
     ++*calls;
     out[0] = nb_mul(in[0], in[1]);
     out[1] = nb_sum(nb_powi(in[1], 3));
@@ -34,9 +34,9 @@ static nb_code three(void *ctx, const nb_var *in, nb_var *out)
     return NB_OK;
 }
 
-static nb_code three_reverse(void *ctx, const nb_region_rule *r)
+static nb_code three_reverse(void *context, const nb_region_rule *r)
 {
-    (void)ctx;
+    (void)context;
     const nb_var s = r->in[0], v = r->in[1], *g = r->g;
     if (r->want[0])
         r->d[0] = nb_dot(g[0], v);
@@ -50,7 +50,7 @@ static nb_code three_reverse(void *ctx, const nb_region_rule *r)
 static nb_var mixed(nb_tape *t, bool region, nb_var *in, int *calls)
 {
     const nb_region_spec spec = {
-        .name = "three", .forward = three, .reverse = three_reverse, .ctx = calls};
+        .name = "three", .forward = three, .reverse = three_reverse, .context = calls};
     static const double v[] = {0.5, -1.25, 2};
     nb_var out[3];
     in[0] = nb_input(t, "s", 0.75);
@@ -103,16 +103,16 @@ END_TEST
 
 /* ---- a rule of its own ----------------------------------------------------------------------- */
 
-static nb_code rounded(void *ctx, const nb_var *in, nb_var *out)
+static nb_code rounded(void *context, const nb_var *in, nb_var *out)
 {
-    (void)ctx;
+    (void)context;
     out[0] = nb_round(in[0]);
     return NB_OK;
 }
 
-static nb_code bump(void *ctx, const nb_region_rule *r)
+static nb_code bump(void *context, const nb_region_rule *r)
 {
-    const double *width = ctx;
+    const double *width = context;
     r->d[0] = nb_mul(r->g[0], nb_gauss(nb_mul(*width, r->in[0])));
     return NB_OK;
 }
@@ -127,8 +127,8 @@ START_TEST(a_rule_of_its_own)
                            .doc = "a rounding",
                            .forward = rounded,
                            .reverse = bump,
-                           .ctx = &width,
-                           .ctx_bytes = sizeof width};
+                           .context = &width,
+                           .context_bytes = sizeof width};
     ck_assert_int_eq(nb_region(&spec, 1, &x, 1, &y), NB_OK);
     width = 100; /* the node has a copy */
     const double slope = exp(-0.25 * 0.49);
@@ -198,9 +198,9 @@ typedef struct mischief {
     nb_mark mark;
 } mischief;
 
-static nb_code bad_forward(void *ctx, const nb_var *in, nb_var *out)
+static nb_code bad_forward(void *context, const nb_var *in, nb_var *out)
 {
-    const mischief *m = ctx;
+    const mischief *m = context;
     out[0] = nb_mul(2, in[0]);
     switch (m->what) {
     case FAIL: return NB_ERR_DOMAIN;
@@ -216,9 +216,9 @@ static nb_code bad_forward(void *ctx, const nb_var *in, nb_var *out)
     return NB_OK;
 }
 
-static nb_code bad_reverse(void *ctx, const nb_region_rule *r)
+static nb_code bad_reverse(void *context, const nb_region_rule *r)
 {
-    const mischief *m = ctx;
+    const mischief *m = context;
     r->d[0] = nb_mul(2, r->g[0]);
     switch (m->what) {
     case RULE_FAILS: return NB_ERR_DOMAIN;
@@ -269,7 +269,7 @@ START_TEST(mischief_of_either)
     nb_var x = nb_tensor(t, "x", NB_SHAPE(3), (double[]){1, 2, 3}), y, d;
     mischief m = {.what = _i, .t = t, .w = nb_input(t, "w", 2)};
     nb_region_spec spec = {
-        .name = "mischief", .forward = bad_forward, .reverse = bad_reverse, .ctx = &m};
+        .name = "mischief", .forward = bad_forward, .reverse = bad_reverse, .context = &m};
     m.foreign = nb_input(other, "y", 3);
     m.mark = nb_tape_mark(t);
     const size_t count = nb_count(t);
@@ -308,7 +308,7 @@ START_TEST(bad_calls)
     nb_tape *t = nb_tape_new(NULL);
     mischief m = {.what = GOOD, .t = t};
     nb_var x = nb_input(t, "x", 1), y;
-    const nb_region_spec good = {.name = "good", .forward = bad_forward, .ctx = &m};
+    const nb_region_spec good = {.name = "good", .forward = bad_forward, .context = &m};
     nb_region_spec spec = good;
     ck_assert_int_eq(nb_region(NULL, 1, &x, 1, &y), NB_ERR_ARGUMENT);
     ck_assert(!nb_ok(y));
@@ -316,7 +316,7 @@ START_TEST(bad_calls)
     ck_assert_int_eq(nb_region(&spec, 1, &x, 1, &y), NB_ERR_ARGUMENT);
     spec = good, spec.forward = NULL;
     ck_assert_int_eq(nb_region(&spec, 1, &x, 1, &y), NB_ERR_ARGUMENT);
-    spec = good, spec.ctx = NULL, spec.ctx_bytes = 4;
+    spec = good, spec.context = NULL, spec.context_bytes = 4;
     ck_assert_int_eq(nb_region(&spec, 1, &x, 1, &y), NB_ERR_ARGUMENT);
     ck_assert_int_eq(nb_region(&good, 0, &x, 1, &y), NB_ERR_ARGUMENT);
     ck_assert_int_eq(nb_region(&good, 1, NULL, 1, &y), NB_ERR_ARGUMENT);
@@ -336,16 +336,16 @@ START_TEST(bad_calls)
 END_TEST
 
 /* Empty tensors, a result that is an operand, a scalar alone on a tape of floats. */
-static nb_code pass(void *ctx, const nb_var *in, nb_var *out)
+static nb_code pass(void *context, const nb_var *in, nb_var *out)
 {
-    (void)ctx;
+    (void)context;
     out[0] = in[0];
     return NB_OK;
 }
 
-static nb_code pass_back(void *ctx, const nb_region_rule *r)
+static nb_code pass_back(void *context, const nb_region_rule *r)
 {
-    (void)ctx;
+    (void)context;
     r->d[0] = r->g[0];
     return NB_OK;
 }
@@ -378,7 +378,7 @@ START_TEST(without_memory)
             &(nb_options){.allocator = counting_allocator(&c), .nodes = 8, .bytes = 64});
         nb_var in[] = {nb_input(t, "s", 2), nb_leaf("v", nb_ones(t, NB_SHAPE(30)))}, out[3];
         const nb_region_spec spec = {
-            .name = "three", .forward = three, .reverse = three_reverse, .ctx = &calls};
+            .name = "three", .forward = three, .reverse = three_reverse, .context = &calls};
         const size_t count = nb_count(t);
         c.refuse = c.calls + k;
         nb_code code = nb_region(&spec, 2, in, 3, out);
@@ -431,13 +431,13 @@ START_TEST(hooks_obey)
 }
 END_TEST
 
-static nb_var squared(void *ctx, nb_var g)
+static nb_var squared(void *context, nb_var g)
 {
-    ++*(int *)ctx;
+    ++*(int *)context;
     return nb_square(g);
 }
 
-static void note(void *ctx, nb_var g) { *(double *)ctx = nb_value(nb_sum(g)); }
+static void note(void *context, nb_var g) { *(double *)context = nb_value(nb_sum(g)); }
 
 static nb_var hooked(nb_var x, int which, int *calls, double *seen)
 {
@@ -513,22 +513,22 @@ START_TEST(second_order_of_hooks)
 }
 END_TEST
 
-static nb_var misshapen(void *ctx, nb_var g)
+static nb_var misshapen(void *context, nb_var g)
 {
-    (void)ctx;
+    (void)context;
     return nb_ones(g.tape, NB_SHAPE(7));
 }
 
-static nb_var no_answer(void *ctx, nb_var g)
+static nb_var no_answer(void *context, nb_var g)
 {
-    (void)ctx;
+    (void)context;
     (void)g;
     return NB_NONE;
 }
 
-static nb_var breaks(void *ctx, nb_var g)
+static nb_var breaks(void *context, nb_var g)
 {
-    (void)ctx;
+    (void)context;
     return nb_matmul(g, nb_ones(g.tape, NB_SHAPE(7)));
 }
 

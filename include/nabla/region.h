@@ -6,12 +6,12 @@
  * all of it. That is the place for a derivative that is simpler, more accurate or cheaper than what
  * the function's steps give, and for one that is not its derivative at all.
  *
- *     static nb_code forward(void *ctx, const nb_var *in, nb_var *out)
+ *     static nb_code forward(void *context, const nb_var *in, nb_var *out)
  *     {
  *         out[0] = nb_log(nb_add(1, nb_exp(in[0])));
  *         return NB_OK;
  *     }
- *     static nb_code reverse(void *ctx, const nb_region_rule *r)
+ *     static nb_code reverse(void *context, const nb_region_rule *r)
  *     {
  *         r->d[0] = nb_mul(r->g[0], nb_sigmoid(r->in[0]));
  *         return NB_OK;
@@ -51,17 +51,18 @@ typedef struct nb_region_spec {
 
     /* Sets out[0] … from in[0] …. It is called once, with recording off. What varies and is not
      * among the operands must not be used: its gradient would be lost, so it is an error. */
-    nb_code (*forward)(void *ctx, const nb_var *in, nb_var *out);
+    nb_code (*forward)(void *context, const nb_var *in, nb_var *out);
 
     /* The adjoints of the operands, linear in g, as graph code: recorded, and so differentiated
      * again, where the caller asks for derivatives as graph; evaluated and forgotten in a sweep.
      * Forward mode applies it twice. It may use whatever is on the tape. NULL: a gradient through
      * the region is an error. */
-    nb_code (*reverse)(void *ctx, const nb_region_rule *r);
+    nb_code (*reverse)(void *context, const nb_region_rule *r);
 
-    void *ctx; /* handed to both. Where ctx_bytes is 0, it must live as long as the node … */
+    void
+        *context; /* handed to both. Where context_bytes is 0, it must live as long as the node … */
     size_t
-        ctx_bytes; /* … otherwise so many bytes of it are copied, and the reverse rule gets these */
+        context_bytes; /* … otherwise so many bytes of it are copied, and the reverse rule gets these */
 } nb_region_spec;
 
 /* Evaluates the function on in[0..n_in) and records one node for it. Operands and results may be
@@ -93,13 +94,13 @@ NB_API nb_var nb_clip_gradient_norm(nb_var x, double limit);
 
 /* The adjoint as fn returns it, which gets the whole adjoint of x's new node, in its shape, once per
  * sweep that reaches it, and answers by graph code as a reverse rule does; NB_NONE stops it. A sweep
- * gives it constants. ctx must live as long as the node. */
-typedef nb_var (*nb_hook_fn)(void *ctx, nb_var g);
-NB_API nb_var nb_hook(nb_var x, nb_hook_fn fn, void *ctx);
+ * gives it constants. context must live as long as the node. */
+typedef nb_var (*nb_hook_fn)(void *context, nb_var g);
+NB_API nb_var nb_hook(nb_var x, nb_hook_fn fn, void *context);
 
 /* The adjoint as it is, after fn has seen it. */
-typedef void (*nb_watch_fn)(void *ctx, nb_var g);
-NB_API nb_var nb_watch_gradient(nb_var x, nb_watch_fn fn, void *ctx);
+typedef void (*nb_watch_fn)(void *context, nb_var g);
+NB_API nb_var nb_watch_gradient(nb_var x, nb_watch_fn fn, void *context);
 
 #ifdef __cplusplus
 }

@@ -13,7 +13,7 @@
  * the products alone. What F makes of x plays no part: x may vary or not.
  */
 #include "diff/equation.h"
-#include "diff/region.h"
+#include "diff/custom.h"
 
 #include <nabla/diff.h>
 #include <nabla/ops.h>
@@ -41,7 +41,7 @@ nb_var nbi_equation_at(const nbi_equation *e, nb_var y, const nb_var *x)
     in[0] = y;
     memcpy(in + 1, x, n_x * sizeof *x);
     t->busy++;
-    nb_var f = e->fn(e->ctx, y, x);
+    nb_var f = e->fn(e->context, y, x);
     t->busy--;
     nbi_within(t, before, "in the equation of %s", e->name);
     const bool alive = f.tape ? f.tape == t && nbi_alive(t, f) : !nbi_is_inert(f);

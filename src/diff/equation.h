@@ -18,7 +18,7 @@ typedef struct nbi_factors {
 typedef struct nbi_equation {
     const char *name;
     nb_equation fn;
-    void *ctx;
+    void *context;
     size_t n_x;
     bool fixed_point; /* F(y, x) = y - fn(y, x) */
     nb_solver solver; /* dense or Krylov */

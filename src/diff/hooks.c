@@ -15,7 +15,7 @@
  * the adjoint is clipped it is constant, so its derivative is 0.
  */
 #include "diff/hooks.h"
-#include "diff/region.h"
+#include "diff/custom.h"
 
 #include <nabla/ops.h>
 #include <nabla/region.h>
@@ -27,7 +27,7 @@ typedef struct captured {
     double a, b;
     nb_hook_fn fn;
     nb_watch_fn watch;
-    void *ctx;
+    void *context;
 } captured;
 
 /* The value of a scalar as it stands, which on a tape of floats the operand's array has not. */
@@ -122,7 +122,7 @@ static nb_code hook_reverse(const nb_rule *r)
 {
     const captured *h = r->state;
     const nb_code before = r->tape->code;
-    nb_var d = h->fn(h->ctx, r->g);
+    nb_var d = h->fn(h->context, r->g);
     nbi_within(r->tape, before, "in the function of %s", r->op->name);
     if (!nbi_answer_fits(r->tape, r->op->name, d, r->in[0], 0))
         return NB_ERR_CALLBACK;
@@ -134,7 +134,7 @@ static nb_code watch_reverse(const nb_rule *r)
 {
     const captured *h = r->state;
     const nb_code before = r->tape->code;
-    h->watch(h->ctx, r->g);
+    h->watch(h->context, r->g);
     nbi_within(r->tape, before, "in the function of %s", r->op->name);
     r->d[0] = r->g;
     return NB_OK;
@@ -153,15 +153,15 @@ static bool example(nb_sampler *s, int k, bool tensor, nb_var *x)
     return true;
 }
 
-static nb_var same(void *ctx, nb_var g)
+static nb_var same(void *context, nb_var g)
 {
-    (void)ctx;
+    (void)context;
     return nb_mul(g, 1);
 }
 
-static void look(void *ctx, nb_var g)
+static void look(void *context, nb_var g)
 {
-    (void)ctx;
+    (void)context;
     (void)g;
 }
 
@@ -286,12 +286,12 @@ nb_var nb_clip_gradient_norm(nb_var x, double limit)
     return apply(clip_gradient_norm, x, (captured){.a = limit});
 }
 
-nb_var nb_hook(nb_var x, nb_hook_fn fn, void *ctx)
+nb_var nb_hook(nb_var x, nb_hook_fn fn, void *context)
 {
-    return apply(hook, x, (captured){.fn = fn, .ctx = ctx});
+    return apply(hook, x, (captured){.fn = fn, .context = context});
 }
 
-nb_var nb_watch_gradient(nb_var x, nb_watch_fn fn, void *ctx)
+nb_var nb_watch_gradient(nb_var x, nb_watch_fn fn, void *context)
 {
-    return apply(watch_gradient, x, (captured){.watch = fn, .ctx = ctx});
+    return apply(watch_gradient, x, (captured){.watch = fn, .context = context});
 }

@@ -25,11 +25,11 @@
  * "At fixed y": on the tape y depends on x, so F is recorded on nodes of its own that equal y and x,
  * and differentiated by those.
  *
- * All three nodes are regions (region.c): a function that finds the value, and a rule.
+ * All three nodes are regions (custom.c): a function that finds the value, and a rule.
  */
 #include "diff/equation.h"
 #include "diff/implicit.h"
-#include "diff/region.h"
+#include "diff/custom.h"
 
 #include <nabla/diff.h>
 #include <nabla/ops.h>
@@ -136,21 +136,24 @@ static nb_code solve_rule(nbi_equation *e, bool transposed, const nb_region_rule
     return code;
 }
 
-static nb_code plain_value(void *ctx, const nb_var *in, nb_var *out)
+static nb_code plain_value(void *context, const nb_var *in, nb_var *out)
 {
-    return solve_value(ctx, false, in, out);
+    return solve_value(context, false, in, out);
 }
 
-static nb_code plain_rule(void *ctx, const nb_region_rule *r) { return solve_rule(ctx, false, r); }
-
-static nb_code transposed_value(void *ctx, const nb_var *in, nb_var *out)
+static nb_code plain_rule(void *context, const nb_region_rule *r)
 {
-    return solve_value(ctx, true, in, out);
+    return solve_rule(context, false, r);
 }
 
-static nb_code transposed_rule(void *ctx, const nb_region_rule *r)
+static nb_code transposed_value(void *context, const nb_var *in, nb_var *out)
 {
-    return solve_rule(ctx, true, r);
+    return solve_value(context, true, in, out);
+}
+
+static nb_code transposed_rule(void *context, const nb_region_rule *r)
+{
+    return solve_rule(context, true, r);
 }
 
 /* A solve as a node; in is y, x[0], …; n of them. */
@@ -163,7 +166,7 @@ static nb_var solve_node(nbi_equation *e, bool transposed, nb_var right, size_t 
                           : "the solution of a system with the Jacobian of an equation",
         .forward = transposed ? transposed_value : plain_value,
         .reverse = transposed ? transposed_rule : plain_rule,
-        .ctx = e};
+        .context = e};
     nb_var out = nbi_inert(t);
     const nbi_spot spot = t->scratch.at;
     nb_var *all = nbi_scratch(t, (n + 1) * sizeof *all);
@@ -188,9 +191,9 @@ typedef struct solved {
     const double *y;
 } solved;
 
-static nb_code implicit_value(void *ctx, const nb_var *x, nb_var *out)
+static nb_code implicit_value(void *context, const nb_var *x, nb_var *out)
 {
-    const solved *s = ctx;
+    const solved *s = context;
     const nbi_equation *e = &s->e;
     out[0] = nbi_constant_of(s->t, s->shape, s->y);
     nb_var f = nb_ok(out[0]) ? nbi_equation_at(e, out[0], x) : out[0];
@@ -210,9 +213,9 @@ static nb_code implicit_value(void *ctx, const nb_var *x, nb_var *out)
     return code;
 }
 
-static nb_code implicit_rule(void *ctx, const nb_region_rule *r)
+static nb_code implicit_rule(void *context, const nb_region_rule *r)
 {
-    nbi_equation *e = &((solved *)ctx)->e;
+    nbi_equation *e = &((solved *)context)->e;
     nb_tape *t = r->tape;
     const size_t n = r->n_in + 1;
     const nbi_spot spot = t->scratch.at;
@@ -230,16 +233,16 @@ static nb_code implicit_rule(void *ctx, const nb_region_rule *r)
     return code;
 }
 
-/* What must outlive the call, in the arena just below the node: a copy of the caller's ctx, and room
+/* What must outlive the call, in the arena just below the node: a copy of the caller's context, and room
  * for the factors. */
-static nb_code keep_with_node(nb_tape *t, nbi_equation *e, size_t n, size_t ctx_bytes)
+static nb_code keep_with_node(nb_tape *t, nbi_equation *e, size_t n, size_t context_bytes)
 {
-    if (ctx_bytes) {
-        void *copy = nbi_take(&t->values, ctx_bytes, 16);
+    if (context_bytes) {
+        void *copy = nbi_take(&t->values, context_bytes, 16);
         if (!copy)
             return nbi_no_memory(t, e->name);
-        memcpy(copy, e->ctx, ctx_bytes);
-        e->ctx = copy;
+        memcpy(copy, e->context, context_bytes);
+        e->context = copy;
     }
     if (t->recording && nbi_is_dense(e, n)) {
         e->factors = nbi_factors_new(t, &t->values, n, e->name);
@@ -249,7 +252,7 @@ static nb_code keep_with_node(nb_tape *t, nbi_equation *e, size_t n, size_t ctx_
 }
 
 nb_var nbi_implicit_node(nb_tape *t, const nbi_equation *e, nb_shape shape, const double *y,
-                         const nb_var *x, size_t ctx_bytes)
+                         const nb_var *x, size_t context_bytes)
 {
     const nb_mark before = nbi_mark(t);
     const size_t n = shape.rank < 0 ? 1 : (size_t)nb_shape_size(shape);
@@ -259,9 +262,9 @@ nb_var nbi_implicit_node(nb_tape *t, const nbi_equation *e, nb_shape shape, cons
                                  .doc = "the solution of an equation",
                                  .forward = implicit_value,
                                  .reverse = implicit_rule,
-                                 .ctx = &s,
-                                 .ctx_bytes = sizeof s};
-    nb_code code = keep_with_node(t, &s.e, n, ctx_bytes);
+                                 .context = &s,
+                                 .context_bytes = sizeof s};
+    nb_code code = keep_with_node(t, &s.e, n, context_bytes);
     if (code == NB_OK)
         code = nb_region(&spec, e->n_x, x, 1, &out);
     if (code != NB_OK)

@@ -34,7 +34,7 @@ typedef struct search {
     nb_tape *t;
     const nb_var *x;
     nb_shape shape;
-    size_t n, ctx_bytes;
+    size_t n, context_bytes;
     double *y, *r; /* [n] the unknowns, and F there */
     nb_solution found;
 } search;
@@ -43,11 +43,11 @@ typedef struct search {
 
 static int or_default(int given, int usual) { return given ? given : usual; }
 
-static bool sound(const nb_implicit_options *o, const void *ctx)
+static bool sound(const nb_implicit_options *o, const void *context)
 {
     return o->iterations >= 0 && o->restart >= 0 && o->products >= 0 && o->anderson >= 0 &&
            o->anderson <= HISTORY && o->tolerance >= 0 && o->linear_tolerance >= 0 &&
-           (unsigned)o->solver <= NB_SOLVER_KRYLOV && (ctx || !o->ctx_bytes);
+           (unsigned)o->solver <= NB_SOLVER_KRYLOV && (context || !o->context_bytes);
 }
 
 static void set_equation(search *s, const nb_implicit_options *o, const char *what,
@@ -64,7 +64,7 @@ static void set_equation(search *s, const nb_implicit_options *o, const char *wh
     e->anderson = o->anderson;
     e->restart = or_default(o->restart, 50);
     e->products = o->products;
-    s->ctx_bytes = o->ctx_bytes;
+    s->context_bytes = o->context_bytes;
 }
 
 /* Checks the call, and reads the first y. */
@@ -73,7 +73,7 @@ static nb_code open_search(search *s, const char *what, bool fixed_point, nb_var
 {
     nb_var inert;
     nb_tape *t = s->t;
-    if (!s->e.fn || !s->e.n_x || !s->x || !sound(o, s->e.ctx))
+    if (!s->e.fn || !s->e.n_x || !s->x || !sound(o, s->e.context))
         return nbi_fail(t, NB_ERR_ARGUMENT, "%s: an argument is NULL or out of its range", what);
     if (!nbi_home(what, s->e.n_x, s->x, &inert))
         return inert.tape ? NB_ERR_HANDLE
@@ -322,7 +322,7 @@ static nb_var run(search *s, const char *what, nb_var y0, const nb_implicit_opti
         nb_set_anomaly(t, anomaly);
     }
     if (code == NB_OK)
-        y = nbi_implicit_node(t, &s->e, s->shape, s->y, s->x, s->ctx_bytes);
+        y = nbi_implicit_node(t, &s->e, s->shape, s->y, s->x, s->context_bytes);
     if (o->solution)
         *o->solution = s->found;
     if (t)
@@ -330,23 +330,23 @@ static nb_var run(search *s, const char *what, nb_var y0, const nb_implicit_opti
     return y;
 }
 
-nb_var nb_implicit(nb_equation F, void *ctx, nb_var y, size_t n_x, const nb_var *x,
+nb_var nb_implicit(nb_equation F, void *context, nb_var y, size_t n_x, const nb_var *x,
                    const nb_implicit_options *options)
 {
-    search s = {.e = {.fn = F, .ctx = ctx, .n_x = n_x}, .x = x};
+    search s = {.e = {.fn = F, .context = context, .n_x = n_x}, .x = x};
     return run(&s, "implicit", y, options, NULL, false);
 }
 
-nb_var nb_newton(nb_equation F, void *ctx, nb_var y0, size_t n_x, const nb_var *x,
+nb_var nb_newton(nb_equation F, void *context, nb_var y0, size_t n_x, const nb_var *x,
                  const nb_implicit_options *options)
 {
-    search s = {.e = {.fn = F, .ctx = ctx, .n_x = n_x}, .x = x};
+    search s = {.e = {.fn = F, .context = context, .n_x = n_x}, .x = x};
     return run(&s, "newton", y0, options, newton, false);
 }
 
-nb_var nb_fixed_point(nb_equation f, void *ctx, nb_var y0, size_t n_x, const nb_var *x,
+nb_var nb_fixed_point(nb_equation f, void *context, nb_var y0, size_t n_x, const nb_var *x,
                       const nb_implicit_options *options)
 {
-    search s = {.e = {.fn = f, .ctx = ctx, .n_x = n_x}, .x = x};
+    search s = {.e = {.fn = f, .context = context, .n_x = n_x}, .x = x};
     return run(&s, "fixed_point", y0, options, iterate, true);
 }

@@ -1,8 +1,8 @@
 /*
  * What regions and the operations made of them share.
  */
-#ifndef NABLA_SRC_DIFF_REGION_H
-#define NABLA_SRC_DIFF_REGION_H
+#ifndef NABLA_SRC_DIFF_CUSTOM_H
+#define NABLA_SRC_DIFF_CUSTOM_H
 
 #include "tape/tape.h"
 

@@ -19,7 +19,7 @@
  * So the nodes that f leaves are looked through, before they are forgotten, for operands that are
  * older than f, vary, and were not given.
  */
-#include "diff/region.h"
+#include "diff/custom.h"
 
 #include <nabla/ops.h>
 #include <nabla/region.h>
@@ -28,7 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The state of a region's node. A copy of the caller's ctx follows the shapes. */
+/* The state of a region's node. A copy of the caller's context follows the shapes. */
 typedef struct region {
     nb_region_spec spec;
     const void *values; /* of the results, one after the other, until the node holds them */
@@ -122,7 +122,7 @@ bool nbi_answer_fits(nb_tape *t, const char *who, nb_var d, nb_var of, size_t op
 
 /* ---- the record ------------------------------------------------------------------------------ */
 
-/* Where the copy of ctx stands behind the shapes; 0 if there are too many. */
+/* Where the copy of context stands behind the shapes; 0 if there are too many. */
 static size_t head_of(size_t n_out)
 {
     size_t bytes;
@@ -183,8 +183,8 @@ static nb_code region_reverse(const nb_rule *r)
     take_apart(s, r->out, out);
     take_apart(s, r->g, g);
     nb_region_rule rule = {t, r->n_in, s->n_out, r->in, out, g, r->want, r->d};
-    void *ctx = s->spec.ctx_bytes ? (char *)s + head_of(s->n_out) : s->spec.ctx;
-    nb_code code = s->spec.reverse(ctx, &rule);
+    void *context = s->spec.context_bytes ? (char *)s + head_of(s->n_out) : s->spec.context;
+    nb_code code = s->spec.reverse(context, &rule);
     nbi_within(t, before, "in the reverse rule of %s", s->spec.name);
     for (size_t k = 0; k < r->n_in && code == NB_OK; k++)
         if (r->want[k] && !nbi_answer_fits(t, s->spec.name, r->d[k], r->in[k], k))
@@ -213,7 +213,7 @@ static nb_code evaluate(draft *f, uint32_t from)
     const nb_code before = t->code;
     const bool recording = nb_set_recording(t, false);
     t->busy++;
-    nb_code code = f->spec->forward(f->spec->ctx, f->in, f->out);
+    nb_code code = f->spec->forward(f->spec->context, f->in, f->out);
     t->busy--;
     nb_set_recording(t, recording);
     nbi_within(t, before, "in the function of %s", name);
@@ -266,7 +266,7 @@ static nb_code keep_values(draft *f)
 
 static nb_code open_draft(draft *f)
 {
-    const size_t head = head_of(f->n_out), more = f->spec->ctx_bytes;
+    const size_t head = head_of(f->n_out), more = f->spec->context_bytes;
     f->bytes = head + more;
     f->state = head && f->bytes >= head ? nbi_scratch(f->t, f->bytes) : NULL;
     if (!f->state)
@@ -275,7 +275,7 @@ static nb_code open_draft(draft *f)
     f->state->spec = *f->spec;
     f->state->n_out = f->n_out;
     if (more)
-        memcpy((char *)f->state + head, f->spec->ctx, more);
+        memcpy((char *)f->state + head, f->spec->context, more);
     return NB_OK;
 }
 
@@ -323,7 +323,7 @@ nb_code nb_region(const nb_region_spec *spec, size_t n_in, const nb_var *in, siz
 {
     nb_var inert = NB_NONE;
     const bool whole = spec && spec->name && spec->forward && n_in && in && n_out && out &&
-                       (spec->ctx || !spec->ctx_bytes);
+                       (spec->context || !spec->context_bytes);
     nb_tape *t = whole ? nbi_home(spec->name, n_in, in, &inert) : NULL;
     nb_code code = whole ? NB_ERR_HANDLE : NB_ERR_ARGUMENT;
     if (t) {
