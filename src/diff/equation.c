@@ -15,6 +15,7 @@
 #include "diff/equation.h"
 #include "diff/custom.h"
 
+#include "kernels/factor.h"
 #include <nabla/diff.h>
 #include <nabla/ops.h>
 
@@ -136,29 +137,38 @@ nb_code nbi_point_open(nbi_point *p, const nbi_equation *e, nb_var y, const nb_v
 
 /* ---- solving --------------------------------------------------------------------------------- */
 
-static nb_code make_matrix(nbi_point *p, nbi_factors *f)
+nbi_factors *nbi_factors_new(nb_tape *t, nbi_arena *arena, size_t n, const char *who)
 {
-    const size_t n = p->n;
+    size_t bytes;
+    nbi_factors *f = nbi_take(arena, sizeof *f, _Alignof(nbi_factors));
+    if (f) {
+        const int64_t stride = nbi_factor_stride((int64_t)n);
+        const bool fits = !__builtin_mul_overflow((size_t)stride * sizeof(double), n, &bytes);
+        *f = (nbi_factors){.n = (int64_t)n, .stride = stride};
+        f->a = fits ? nbi_take(arena, bytes, NBI_ALIGN) : NULL;
+        f->exchange = f->a ? nbi_take(arena, n * sizeof *f->exchange, _Alignof(int64_t)) : NULL;
+    }
+    if (f && f->exchange)
+        return f;
+    nbi_no_memory(t, who);
+    return NULL;
+}
+
+/* Row i of A is A' e_i. */
+static nb_code fill_matrix(nbi_point *p, nbi_factors *f)
+{
     const nbi_spot spot = p->t->scratch.at;
-    double *unit = nbi_scratch(p->t, n * sizeof *unit);
+    double *unit = nbi_scratch(p->t, p->n * sizeof *unit);
     nb_code code = unit ? NB_OK : nbi_no_memory(p->t, p->e->name);
-    for (size_t i = 0; i < n && code == NB_OK; i++)
-        unit[i] = 0;
-    for (size_t i = 0; i < n && code == NB_OK; i++) {
+    if (unit)
+        memset(unit, 0, p->n * sizeof *unit);
+    for (int64_t i = 0; i < f->n && code == NB_OK; i++) {
         unit[i] = 1;
-        code = transposed_product(p, unit, f->a + i * n);
+        code = transposed_product(p, unit, f->a + i * f->stride);
         unit[i] = 0;
     }
     nbi_give_back(&p->t->scratch, spot);
-    if (code != NB_OK)
-        return code;
-    const size_t pivot = nbi_factor(f);
-    if (pivot == n)
-        return NB_OK;
-    const double value = f->a[pivot * n + pivot];
-    return nbi_fail(p->t, value == 0 ? NB_ERR_SINGULAR : NB_ERR_ANOMALY,
-                    "%s: the derivative of the equation by its unknowns %s: pivot %zu of %zu is %g",
-                    p->e->name, value == 0 ? "is singular" : "is not finite", pivot, n, value);
+    return code;
 }
 
 static nb_code solve_dense(nbi_point *p, bool transposed, const double *b, double *s,
@@ -166,11 +176,25 @@ static nb_code solve_dense(nbi_point *p, bool transposed, const double *b, doubl
 {
     nb_tape *t = p->t;
     const nbi_spot spot = t->scratch.at;
-    if (!f)
-        f = nbi_factors_new(t, &t->scratch, p->n, p->e->name);
-    nb_code code = !f ? t->code : f->ready ? NB_OK : make_matrix(p, f);
-    if (code == NB_OK)
-        nbi_factors_solve(f, transposed, b, s);
+    const size_t bytes = nbi_factor_bytes(t->isa, (int64_t)p->n, 1);
+    void *memory = bytes && bytes < SIZE_MAX ? nbi_scratch(t, bytes) : NULL;
+    f = f ? f : nbi_factors_new(t, &t->scratch, p->n, p->e->name);
+    nb_code code = !f ? t->code : bytes && !memory ? nbi_no_memory(t, p->e->name) : NB_OK;
+    const nbi_factor work = nbi_factor_with(t->isa, t->matmul[NB_F64], memory, (int64_t)p->n, 1);
+    if (code == NB_OK && !f->ready) {
+        code = fill_matrix(p, f);
+        int64_t pivot = code == NB_OK ? nbi_lu(&work, f->n, f->a, f->stride, f->exchange) : 0;
+        f->ready = code == NB_OK && pivot == f->n;
+        if (code == NB_OK && !f->ready)
+            code = nbi_fail(t, NB_ERR_SINGULAR,
+                            "%s: the derivative of the equation by its unknowns is singular: pivot "
+                            "%lld of %lld is 0",
+                            p->e->name, (long long)pivot, (long long)f->n);
+    }
+    if (code == NB_OK) {
+        memcpy(s, b, p->n * sizeof *s);
+        nbi_lu_solve(&work, f->n, 1, f->a, f->stride, f->exchange, transposed, s, 1);
+    }
     nbi_give_back(&t->scratch, spot);
     return code;
 }

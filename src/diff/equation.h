@@ -7,12 +7,12 @@
 #include <nabla/implicit.h>
 #include "tape/tape.h"
 
-/* A square matrix, row by row, and once it is factored its LU factors and the rows exchanged. */
+/* A square matrix, and once it is ready its LU factors. */
 typedef struct nbi_factors {
     bool ready;
-    size_t n;
-    double *a;   /* [n n] */
-    size_t *row; /* [n] */
+    int64_t n, stride;
+    double *a;         /* [n stride] */
+    int64_t *exchange; /* [n], of rows */
 } nbi_factors;
 
 typedef struct nbi_equation {
@@ -57,10 +57,6 @@ nb_code nbi_point_solve(nbi_point *p, bool transposed, const double *b, double *
 
 /* Room for the factors of an n by n matrix, from the arena; NULL after an error. */
 nbi_factors *nbi_factors_new(nb_tape *t, nbi_arena *arena, size_t n, const char *who);
-/* P A = L U with partial pivoting, in place. Returns n, or the first pivot that is 0 or not finite. */
-size_t nbi_factor(nbi_factors *f);
-void nbi_factors_solve(const nbi_factors *f, bool transposed, const double *b, double *s);
-
 /* A matrix known by its products alone. */
 typedef struct nbi_operator {
     nb_code (*product)(void *context, const double *v, double *out);
