@@ -236,8 +236,8 @@ double nbi_tangent_many(const nb_tape *t, uint32_t i);
 double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k);
 /* The derivatives by all operands at once. */
 void nbi_partials_many(const nb_tape *t, uint32_t i, double *z);
-/* The plain sweep from node `from` down, restricted to wanted nodes if that is not NULL. */
-bool nbi_sweep(nb_tape *t, uint32_t from, const uint8_t *wanted);
+/* The plain sweep from node `from` down to `to`, restricted to wanted nodes if that is not NULL. */
+bool nbi_sweep(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *wanted);
 void nbi_adjoint_release(nb_tape *t, nbi_record *r);
 void nbi_adjoints_clear(nb_tape *t, bool leaves_too);
 /* Gives back the buffers of the nodes from `length` to `end`, which are about to be forgotten. */
