@@ -8,7 +8,7 @@
  *     A v   is the gradient of <A'u, v> by u, for A'u is linear in u: so A'u is recorded once as a
  *           graph of some u, and differentiated again.
  *
- * Each is evaluated with recording off and forgotten. For few unknowns the n products A' e_i, the
+ * Each is a plain sweep over that piece of tape. For few unknowns the n products A' e_i, the
  * rows of A, make the matrix and LU factors solve with it, either way round; for many, GMRES needs
  * the products alone. What F makes of x plays no part: x may vary or not.
  */
@@ -57,7 +57,8 @@ nb_var nbi_equation_at(const nbi_equation *e, nb_var y, const nb_var *x)
                  nbi_shape_text(is, a.rank, a.dims), nbi_shape_text(due, b.rank, b.dims));
     if (!alive || captures || !nb_shape_equal(a, b))
         return nbi_inert(t);
-    return e->fixed_point ? nb_sub(y, f) : f;
+    f = e->fixed_point ? nb_sub(y, f) : f;
+    return f.tape ? f : nb_constant(t, nbi_number(f));
 }
 
 double nbi_greatest(size_t n, const double *values)
@@ -75,25 +76,74 @@ bool nbi_is_dense(const nbi_equation *e, size_t n)
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-/* The gradient of <v, out> by `by`, as numbers. */
-static nb_code pull(nbi_point *p, nb_var out, nb_var by, const double *v, double *to)
+/* Marks the nodes up to `to` that depend on node `from`: the only ones that a sweep may touch. There
+ * are none, if `to` is older. */
+static uint8_t *marks_of(nb_tape *t, uint32_t from, uint32_t to)
+{
+    const size_t count = (size_t)(to > from ? to : from) + 1;
+    uint8_t *w = nbi_scratch(t, count);
+    if (!w)
+        return NULL;
+    memset(w, 0, count);
+    w[from] = 1;
+    for (uint32_t i = from + 1; i <= to; i++) {
+        const uint32_t *x;
+        const size_t n = nbi_ways(t, i, &x);
+        for (size_t k = 0; k < n && !w[i]; k++)
+            w[i] = w[x[k]];
+    }
+    return w;
+}
+
+/* Makes v the adjoint of node i, which had none. */
+static bool seed(nb_tape *t, uint32_t i, const double *v)
+{
+    bool add;
+    if (!nbi_is_tensor(t, i))
+        return t->hot.cells[i].adjoint = *v, true;
+    const int64_t n = nbi_record_at(t, i)->size;
+    void *to = nbi_adjoint(t, i, &add);
+    for (int64_t k = 0; to && k < n; k++)
+        if (t->dtype == NB_F64)
+            ((double *)to)[k] = v[k];
+        else
+            ((float *)to)[k] = (float)v[k];
+    return to != NULL;
+}
+
+static void read_adjoint(nb_tape *t, uint32_t i, size_t n, double *to)
+{
+    const nbi_record *r = nbi_is_tensor(t, i) ? nbi_record_at(t, i) : NULL;
+    for (size_t k = 0; k < n; k++)
+        to[k] = !r                   ? t->hot.cells[i].adjoint
+                : !r->grad           ? 0
+                : t->dtype == NB_F64 ? ((const double *)r->grad)[k]
+                                     : (double)((const float *)r->grad)[k];
+}
+
+/* The gradient of <v, out> by `by`, as numbers, by the plain sweep over the piece of tape in between.
+ * Other sweeps, the one under way or the one before, do not see it: it leaves all adjoints clean. */
+static nb_code pull(nbi_point *p, nb_var out, nb_var by, const uint8_t *marks, const double *v,
+                    double *to)
 {
     nb_tape *t = p->t;
-    const nb_mark before = nbi_mark(t);
-    const bool recording = nb_set_recording(t, false);
-    nb_var d, seed = nbi_constant_of(t, p->shape, v);
-    nb_code code = nb_ok(seed) ? nb_diff(1, &out, &seed, 1, &by, &d) : NB_ERR_MEMORY;
-    if (code == NB_OK)
-        code = nb_read(d, to, (int64_t)p->n);
-    nb_set_recording(t, recording);
-    nbi_truncate(t, &before);
-    return code;
+    const bool anomaly = t->anomaly;
+    bool done = true;
+    nb_set_anomaly(t, false);
+    if (out.index >= by.index && marks[out.index])
+        done = seed(t, out.index, v) && nbi_sweep(t, out.index, by.index, marks);
+    read_adjoint(t, by.index, p->n, to);
+    nbi_adjoints_release(t, by.index, out.index + 1);
+    for (uint32_t i = by.index; i <= out.index; i++)
+        t->hot.cells[i].adjoint = 0;
+    nb_set_anomaly(t, anomaly);
+    return done ? NB_OK : t->code;
 }
 
 static nb_code transposed_product(void *context, const double *v, double *to)
 {
     nbi_point *p = context;
-    return pull(p, p->f, p->y, v, to);
+    return pull(p, p->f, p->y, p->of_y, v, to);
 }
 
 /* A leaf of the unknown's shape. */
@@ -112,13 +162,14 @@ static nb_code record_product(nbi_point *p)
     p->u = leaf_of(t, p->y);
     nb_code code = nb_ok(p->u) ? nb_diff(1, &p->f, &p->u, 1, &p->y, &p->au) : t->code;
     nb_set_recording(t, recording);
-    return code;
+    p->of_u = code == NB_OK ? marks_of(t, p->u.index, p->au.index) : NULL;
+    return code == NB_OK && !p->of_u ? nbi_no_memory(t, p->e->name) : code;
 }
 
 static nb_code product(void *context, const double *v, double *to)
 {
     nbi_point *p = context;
-    return pull(p, p->au, p->u, v, to);
+    return pull(p, p->au, p->u, p->of_u, v, to);
 }
 
 /* ---- the point ------------------------------------------------------------------------------- */
@@ -132,7 +183,10 @@ nb_code nbi_point_open(nbi_point *p, const nbi_equation *e, nb_var y, const nb_v
     const bool recording = nb_set_recording(t, true);
     p->f = nb_ok(p->y) ? nbi_equation_at(e, p->y, x) : p->y;
     nb_set_recording(t, recording);
-    return nb_ok(p->f) ? NB_OK : t->code ? t->code : NB_ERR_CALLBACK;
+    if (!nb_ok(p->f))
+        return t->code ? t->code : NB_ERR_CALLBACK;
+    p->of_y = marks_of(t, p->y.index, p->f.index);
+    return p->of_y ? NB_OK : nbi_no_memory(t, e->name);
 }
 
 /* ---- solving --------------------------------------------------------------------------------- */

@@ -32,7 +32,8 @@ typedef struct nbi_point {
     const nbi_equation *e;
     nb_tape *t;
     nb_var y, f;
-    nb_var u, au; /* A^T u as a graph of u, recorded when first needed */
+    nb_var u, au;         /* A^T u as a graph of u, recorded when first needed */
+    uint8_t *of_y, *of_u; /* the nodes that depend on y, and on u */
     nb_shape shape;
     size_t n;
 } nbi_point;
