@@ -473,6 +473,9 @@ START_TEST(manners)
     ck_assert_int_eq(nb_backward(f), NB_OK);
     nb_var y = nb_newton(cubic, NULL, nb_num(1), 1, &x, NULL);
     ck_assert_double_eq_tol(nb_grad(x), 3 * 1.69, 1e-15);
+    const nb_sweep more = {.n_out = 1, .out = &y, .accumulate = true};
+    ck_assert(nb_backward_with(&more) == NB_OK && nb_backward_with(&more) == NB_OK);
+    ck_assert_double_eq_tol(nb_grad(x), 3 * 1.69 + 2 * d[1], 1e-15);
     nb_set_recording(t, false);
     nb_var still = nb_newton(cubic, NULL, nb_num(1), 1, &x, NULL);
     ck_assert(nb_inspect(still).constant && nb_value(still) == nb_value(y));

@@ -367,6 +367,43 @@ START_TEST(small_things)
 }
 END_TEST
 
+/* What a function keeps of its own vars is stale afterwards, also for its rule; what is older is
+ * not. The results may take the operands' place. */
+static nb_code keeps(void *context, const nb_var *in, nb_var *out)
+{
+    nb_var *kept = context;
+    *kept = nb_exp(in[0]);
+    out[0] = nb_mul(*kept, in[1]);
+    out[1] = in[0];
+    return NB_OK;
+}
+
+static nb_code uses_kept(void *context, const nb_region_rule *r)
+{
+    const nb_var *kept = context;
+    r->d[0] = nb_mul(r->g[0], *kept);
+    return NB_OK;
+}
+
+START_TEST(kept_vars_are_stale)
+{
+    nb_tape *t = nb_tape_new(NULL);
+    nb_var x = nb_input(t, "x", 0.5), y = nb_input(t, "y", 2), kept, both[] = {x, y};
+    const nb_region_spec spec = {
+        .name = "keeps", .forward = keeps, .reverse = uses_kept, .context = &kept};
+    ck_assert_int_eq(nb_region(&spec, 2, both, 2, both), NB_OK);
+    ck_assert_double_eq(nb_value(both[0]), exp(0.5) * 2);
+    ck_assert_double_eq(nb_value(both[1]), 0.5);
+    ck_assert(!nb_ok(kept) && nb_ok(x) && nb_ok(y));
+    ck_assert_int_eq(nb_backward(both[0]), NB_ERR_HANDLE);
+    ck_assert_ptr_nonnull(strstr(nb_message(t), "in the reverse rule of keeps"));
+    is(t, NB_ERR_HANDLE, "is stale");
+    ck_assert_int_eq(nb_backward(nb_mul(x, y)), NB_OK);
+    ck_assert_double_eq(nb_grad(x), 2);
+    nb_tape_free(t);
+}
+END_TEST
+
 /* With the k-th request for memory refused, an error or the result; and the tape goes on. */
 START_TEST(without_memory)
 {
@@ -589,6 +626,7 @@ int main(void)
     tcase_add_loop_test(c, mischief_of_either, 0, ALL);
     tcase_add_test(c, bad_calls);
     tcase_add_test(c, small_things);
+    tcase_add_test(c, kept_vars_are_stale);
     tcase_add_test(c, without_memory);
     tcase_add_test(c, steady_memory);
     tcase_add_loop_test(c, hooks_obey, 0, NBI_HOOK_OPS);

@@ -50,7 +50,8 @@ typedef struct nb_region_spec {
     const char *doc;  /* one line, or NULL */
 
     /* Sets out[0] … from in[0] …. It is called once, with recording off. What varies and is not
-     * among the operands must not be used: its gradient would be lost, so it is an error. */
+     * among the operands must not be used: its gradient would be lost, so it is an error. Vars that
+     * it makes are stale when it has returned; what the rule needs of them can be a result. */
     nb_code (*forward)(void *context, const nb_var *in, nb_var *out);
 
     /* The adjoints of the operands, linear in g, as graph code: recorded, and so differentiated
@@ -68,7 +69,7 @@ typedef struct nb_region_spec {
 /* Evaluates the function on in[0..n_in) and records one node for it. Operands and results may be
  * scalars and tensors, mixed. Several results are parts of one vector node in the tape's dtype, so
  * on a tape of floats a scalar among several is rounded to float. On an error all results are
- * inert, and the message names the region. */
+ * inert, and the message names the region. out may be the array `in`. */
 NB_API nb_code nb_region(const nb_region_spec *spec, size_t n_in, const nb_var *in, size_t n_out,
                          nb_var *out);
 

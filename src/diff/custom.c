@@ -15,6 +15,9 @@
  * The record is made on the spot, so that it bears the region's name, in the tape's memory just
  * before its node, and is forgotten with it.
  *
+ * Vars that the caller's function keeps for later would name other nodes by then. So a new epoch
+ * begins when its nodes are forgotten, as after a rewind, and they are stale.
+ *
  * A function that uses a var which is not its operand would lose that var's gradient without a word.
  * So the nodes that f leaves are looked through, before they are forgotten, for operands that are
  * older than f, vary, and were not given.
@@ -203,6 +206,7 @@ typedef struct draft {
     const nb_var *in;
     nb_var *out;
     region *state; /* scratch, as are its values */
+    bool own;      /* the function is nabla's, and keeps no vars for later */
 } draft;
 
 /* Calls the function and checks what it gives. */
@@ -264,13 +268,17 @@ static nb_code keep_values(draft *f)
     return NB_OK;
 }
 
+/* The state, and a copy of the operands: their array may be that of the results. */
 static nb_code open_draft(draft *f)
 {
+    nb_var *in = nbi_scratch(f->t, f->n_in * sizeof *in);
     const size_t head = head_of(f->n_out), more = f->spec->context_bytes;
     f->bytes = head + more;
     f->state = head && f->bytes >= head ? nbi_scratch(f->t, f->bytes) : NULL;
-    if (!f->state)
+    if (!f->state || !in)
         return nbi_no_memory(f->t, f->spec->name);
+    memcpy(in, f->in, f->n_in * sizeof *in);
+    f->in = in;
     memset(f->state, 0, head);
     f->state->spec = *f->spec;
     f->state->n_out = f->n_out;
@@ -303,14 +311,16 @@ static nb_code record(draft *f)
 static nb_code run(draft *f)
 {
     const nb_mark before = nbi_mark(f->t);
-    for (size_t j = 0; j < f->n_out; j++)
-        f->out[j] = NB_NONE;
     nb_code code = open_draft(f);
+    for (size_t j = 0; j < f->n_out && code == NB_OK; j++)
+        f->out[j] = NB_NONE;
     if (code == NB_OK)
         code = evaluate(f, before.length);
     if (code == NB_OK)
         code = keep_values(f);
     nbi_truncate(f->t, &before);
+    if (code == NB_OK && !f->own)
+        code = nbi_new_epoch(f->t, before.length);
     if (code == NB_OK)
         code = record(f);
     if (code != NB_OK)
@@ -318,8 +328,8 @@ static nb_code run(draft *f)
     return code;
 }
 
-nb_code nb_region(const nb_region_spec *spec, size_t n_in, const nb_var *in, size_t n_out,
-                  nb_var *out)
+nb_code nbi_region(const nb_region_spec *spec, bool own, size_t n_in, const nb_var *in,
+                   size_t n_out, nb_var *out)
 {
     nb_var inert = NB_NONE;
     const bool whole = spec && spec->name && spec->forward && n_in && in && n_out && out &&
@@ -328,7 +338,8 @@ nb_code nb_region(const nb_region_spec *spec, size_t n_in, const nb_var *in, siz
     nb_code code = whole ? NB_ERR_HANDLE : NB_ERR_ARGUMENT;
     if (t) {
         const nbi_spot scratch = t->scratch.at;
-        draft f = {.t = t, .spec = spec, .n_in = n_in, .n_out = n_out, .in = in, .out = out};
+        draft f = {
+            .t = t, .spec = spec, .n_in = n_in, .n_out = n_out, .in = in, .out = out, .own = own};
         code = run(&f) == NB_OK ? NB_OK : t->code;
         nbi_give_back(&t->scratch, scratch);
         inert = nbi_inert(t);
@@ -338,4 +349,10 @@ nb_code nb_region(const nb_region_spec *spec, size_t n_in, const nb_var *in, siz
     for (size_t j = 0; j < n_out && out && code != NB_OK; j++)
         out[j] = inert;
     return code;
+}
+
+nb_code nb_region(const nb_region_spec *spec, size_t n_in, const nb_var *in, size_t n_out,
+                  nb_var *out)
+{
+    return nbi_region(spec, false, n_in, in, n_out, out);
 }

@@ -173,7 +173,7 @@ static nb_var solve_node(nbi_equation *e, bool transposed, nb_var right, size_t 
     if (all) {
         all[0] = right;
         memcpy(all + 1, in, n * sizeof *in);
-        nb_region(&spec, n + 1, all, 1, &out);
+        nbi_region(&spec, true, n + 1, all, 1, &out);
     } else {
         nbi_no_memory(t, e->name);
     }

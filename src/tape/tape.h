@@ -175,6 +175,8 @@ void nbi_labels_truncate(nb_tape *t, uint32_t length);
 uint32_t *nbi_list_room(nb_tape *t, size_t n);            /* for n more operands */
 bool nbi_constant_at(nb_tape *t, double v, uint32_t *at); /* its node, shared or new */
 void nbi_truncate(nb_tape *t, const nb_mark *m);          /* forgets nodes, same epoch */
+nb_code nbi_new_epoch(nb_tape *t,
+                      uint32_t low); /* starts an epoch: handles from low on are stale */
 /* The fast path of rows with three operands, as nabla/inline.h has it for two: each is a variable
  * scalar of the one tape, or a number that has a node already. Fills at and returns the tape. */
 static inline bool nbi_place3(nb_tape *t, nb_var x, uint32_t *at)
