@@ -13,7 +13,9 @@
  * of them s is formed and the process begins anew from its residual, which is computed afresh: what
  * decides is the true residual, not the recurrence.
  *
- * The basis is made orthogonal twice over, which keeps it so to rounding.
+ * The vectors are made orthogonal one after the other to what is left (Gram and Schmidt's modified
+ * way). In an ill-conditioned system the basis loses orthogonality, but not before the residual has
+ * reached what rounding allows.
  */
 #include "diff/equation.h"
 
@@ -56,15 +58,12 @@ static bool open_krylov(nb_tape *t, krylov *w, size_t n, int m)
 static void orthogonalise(krylov *w, int k)
 {
     double *next = w->v + (size_t)(k + 1) * w->n, *h = w->h + (size_t)k * ((size_t)w->m + 1);
-    for (int j = 0; j <= k; j++)
-        h[j] = 0;
-    for (int pass = 0; pass < 2; pass++)
-        for (int j = 0; j <= k; j++) {
-            const double *v = w->v + (size_t)j * w->n, part = nbi_inner(w->n, v, next);
-            h[j] += part;
-            for (size_t i = 0; i < w->n; i++)
-                next[i] -= part * v[i];
-        }
+    for (int j = 0; j <= k; j++) {
+        const double *v = w->v + (size_t)j * w->n;
+        h[j] = nbi_inner(w->n, v, next);
+        for (size_t i = 0; i < w->n; i++)
+            next[i] -= h[j] * v[i];
+    }
     const double length = sqrt(nbi_inner(w->n, next, next));
     h[k + 1] = length;
     for (size_t i = 0; i < w->n && length > 0; i++)
