@@ -22,6 +22,8 @@
 #include <nabla/algebra.h>
 #include <nabla/op.h>
 #include <nabla/diff.h>
+#include <nabla/region.h>
+#include <nabla/implicit.h>
 #include <nabla/check.h>
 #include <nabla/view.h>
 

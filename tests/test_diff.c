@@ -260,6 +260,28 @@ START_TEST(against_differences)
 }
 END_TEST
 
+/* The order in which gradients are asked for does not matter, nor do nodes below or above. */
+START_TEST(any_order)
+{
+    nb_tape *t = nb_tape_new(NULL);
+    nb_var below = nb_input(t, "below", 5), x = nb_input(t, "x", 2), y = nb_mul(x, below);
+    nb_var v = nb_tensor(t, "v", NB_SHAPE(2), (double[]){1, 2}),
+           f = nb_mul(nb_sum(v), nb_square(y));
+    nb_var above = nb_exp(x), in[] = {above, v, y, x}, d[4];
+    ck_assert_int_eq(nb_diff(1, &f, NULL, 4, in, d), NB_OK);
+    ck_assert_double_eq(nb_value(d[0]), 0);
+    ck_assert_double_eq(((const double *)nb_data(d[1]))[1], 100);
+    ck_assert_double_eq(nb_value(d[2]), 3 * 2 * 10);
+    ck_assert_double_eq(nb_value(d[3]), 3 * 2 * 10 * 5);
+    ck_assert_int_eq(nb_diff(1, &below, NULL, 2, in, d),
+                     NB_OK); /* older than all that is asked for */
+    ck_assert_double_eq(nb_value(d[0]), 0);
+    ck_assert_double_eq(((const double *)nb_data(d[1]))[1], 0);
+    ck_assert_str_eq(nb_message(t), "");
+    nb_tape_free(t);
+}
+END_TEST
+
 int main(void)
 {
     TCase *c = tcase_create("diff");
@@ -269,5 +291,6 @@ int main(void)
     tcase_add_test(c, rosenbrock_of_a_thousand);
     tcase_add_test(c, log_sum_exp);
     tcase_add_loop_test(c, against_differences, 0, COUNT(models));
+    tcase_add_test(c, any_order);
     return run_case("diff", c);
 }

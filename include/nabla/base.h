@@ -45,6 +45,7 @@ extern "C" {
     X(NB_ERR_MEMORY, "memory", "the allocator had no memory")                           \
     X(NB_ERR_LIMIT, "limit", "a limit was reached: node ids, or the tape's memory cap") \
     X(NB_ERR_CALLBACK, "callback", "a function supplied by the caller failed")          \
+    X(NB_ERR_CONVERGENCE, "convergence", "an iteration did not converge")               \
     X(NB_ERR_ANOMALY, "anomaly", "a value or gradient is not finite")                   \
     X(NB_ERR_DOMAIN, "domain", "the operand lies where the operation is not defined")   \
     X(NB_ERR_SINGULAR, "singular", "a matrix is singular, or not positive definite")    \

@@ -164,7 +164,8 @@ static bool next_example(nbi_trial *c, nb_tape *t)
 
 static void hold_example(nbi_trial *c)
 {
-    nbi_law_differences(c);
+    if (!c->hook)
+        nbi_law_differences(c);
     for (int i = 0; i < 2 && c->code == NB_OK; i++)
         nbi_law_transpose(c, c->tape[i]);
     for (int i = 0; i < 2 && c->code == NB_OK; i++)
@@ -193,11 +194,12 @@ static void conclude(nbi_trial *c)
         nbi_violate(c, NB_LAW_REFUSAL, "no tensor of whatever shape was refused beside the others");
 }
 
-nb_code nb_check_op(const nb_op *op, nb_law_report *report)
+static nb_code check(const nb_op *op, nb_law_report *report, bool hook)
 {
     nbi_trial c;
     nb_law_report own;
     start(&c, op, report ? report : &own);
+    c.hook = hook;
     if (!op || !op->sample || !op->name)
         return NB_ERR_ARGUMENT;
     c.tape[NB_F64] = nb_tape_new(NULL);
@@ -217,6 +219,10 @@ nb_code nb_check_op(const nb_op *op, nb_law_report *report)
     nbi_arena_free(&c.work);
     return c.code;
 }
+
+nb_code nb_check_op(const nb_op *op, nb_law_report *report) { return check(op, report, false); }
+
+nb_code nbi_check_hook(const nb_op *op, nb_law_report *report) { return check(op, report, true); }
 
 nb_code nbi_check_precision(const nb_op *op, nb_tape *reference, nb_tape *other, double unit,
                             nb_law_report *report)

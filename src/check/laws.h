@@ -33,6 +33,7 @@ typedef struct nbi_trial {
     nbi_arena work;
     nb_law_report *report;
     nb_code code;
+    bool hook;     /* it means to differ from differences: all laws but that one */
     int k;         /* the example */
     uint64_t draw; /* which of its draws */
     nbi_twist twist;
@@ -129,5 +130,8 @@ void nbi_law_precision(nbi_trial *c, nb_tape *reference, nb_tape *other, double 
 /* The last law alone, between two tapes: what a test of instruction sets needs. */
 nb_code nbi_check_precision(const nb_op *op, nb_tape *reference, nb_tape *other, double unit,
                             nb_law_report *report);
+
+/* Holds a hook on adjoints to all laws but that of differences, which it breaks on purpose. */
+nb_code nbi_check_hook(const nb_op *op, nb_law_report *report);
 
 #endif

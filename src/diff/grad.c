@@ -6,6 +6,9 @@
  * derivative, which the table and the records' reverse rules give as graph code. As all that is
  * recorded are ordinary operations, the result can be differentiated again, to any order.
  *
+ * Nothing below the lowest var asked for can depend on it, so the sweep goes no further down: its
+ * work and memory are those of the piece of tape between, however long the tape is.
+ *
  * An adjoint may stay smaller than its node while contributions are added (a number stands for a
  * tensor of equal elements); it is stretched when a rule needs it whole.
  */
@@ -21,9 +24,12 @@
 typedef struct sweep {
     nb_tape *t;
     uint32_t from;   /* nodes above take no part */
-    nb_var *adjoint; /* [from + 1], NB_NONE where nothing has arrived */
-    bool *wanted;    /* [from + 1] on a way to a var that is asked for */
+    uint32_t low;    /* nor do nodes below */
+    nb_var *adjoint; /* [from - low + 1], NB_NONE where nothing has arrived */
+    bool *wanted;    /* [from - low + 1] on a way to a var that is asked for */
 } sweep;
+
+static bool is_wanted(const sweep *s, uint32_t i) { return i >= s->low && s->wanted[i - s->low]; }
 
 /* d summed over the axes along which shape `to` stretches to d's, which are dropped or of size 1. */
 static nb_var fold(nb_var d, nb_shape from, nb_shape to)
@@ -58,7 +64,7 @@ static nb_var fit(nb_tape *t, nb_var d, uint32_t i)
 
 static void give(sweep *s, uint32_t k, nb_var d)
 {
-    nb_var *a = &s->adjoint[k];
+    nb_var *a = &s->adjoint[k - s->low];
     const bool scalars = d.tape && !(d.epoch & NBI_TENSOR) && !nbi_is_tensor(s->t, k);
     if (!d.tape && nbi_is_inert(d))
         return;
@@ -84,7 +90,7 @@ static nb_code through_record(sweep *s, uint32_t i, nb_var g)
     for (size_t k = 0; k < n && code == NB_OK; k++) {
         in[k] = nbi_var(t, r->in[k]);
         d[k] = NB_NONE;
-        want[k] = s->wanted[r->in[k]] && !nbi_still(t, r->in[k]);
+        want[k] = is_wanted(s, r->in[k]) && !nbi_still(t, r->in[k]);
     }
     nb_rule rule = {.tape = t,
                     .op = r->op,
@@ -120,7 +126,7 @@ static nb_code through_row(sweep *s, uint32_t i, int row, nb_var g)
     for (int k = 0; k < nbi_rows[row].arity; k++)
         x[k] = nbi_var(t, nbi_operand(t, i, (size_t)k));
     for (int k = 0; k < nbi_rows[row].arity; k++)
-        if (s->wanted[x[k].index] && !nbi_still(t, x[k].index))
+        if (is_wanted(s, x[k].index) && !nbi_still(t, x[k].index))
             give(s, x[k].index, nbi_row_product((enum nbi_row)row, (size_t)k, x, nbi_var(t, i), g));
     return NB_OK;
 }
@@ -128,9 +134,9 @@ static nb_code through_row(sweep *s, uint32_t i, int row, nb_var g)
 static nb_code through(sweep *s, uint32_t i)
 {
     nb_tape *t = s->t;
-    nb_var g = s->adjoint[i];
+    nb_var g = s->adjoint[i - s->low];
     int row = nbi_row_of(t, i);
-    if ((!g.tape && nbi_is_inert(g)) || !s->wanted[i] || nbi_still(t, i))
+    if ((!g.tape && nbi_is_inert(g)) || !is_wanted(s, i) || nbi_still(t, i))
         return NB_OK;
     if (row >= 0)
         return through_row(s, i, row, g);
@@ -138,7 +144,7 @@ static nb_code through(sweep *s, uint32_t i)
         return through_record(s, i, g);
     for (size_t k = 0; k < nbi_operands(t, i); k++) {
         uint32_t x = nbi_operand(t, i, k);
-        if (s->wanted[x] && !nbi_still(t, x))
+        if (is_wanted(s, x) && !nbi_still(t, x))
             give(s, x, nbi_many_product(t, i, k, g));
     }
     return NB_OK;
@@ -147,18 +153,19 @@ static nb_code through(sweep *s, uint32_t i)
 /* Marks what is asked for and every node that depends on it. */
 static void mark_wanted(sweep *s, size_t n_in, const nb_var *in)
 {
-    for (uint32_t i = 0; i <= s->from; i++) {
-        s->wanted[i] = false;
-        s->adjoint[i] = NB_NONE;
+    for (uint32_t i = s->low; i <= s->from; i++) {
+        s->wanted[i - s->low] = false;
+        s->adjoint[i - s->low] = NB_NONE;
     }
     for (size_t k = 0; k < n_in; k++)
-        if (in[k].tape && in[k].index <= s->from)
-            s->wanted[in[k].index] = true;
-    for (uint32_t i = 0; i <= s->from; i++) {
+        if (in[k].index <= s->from)
+            s->wanted[in[k].index - s->low] = true;
+    for (uint32_t i = s->low; i <= s->from; i++) {
         const uint32_t *x;
-        size_t n = s->wanted[i] ? 0 : nbi_ways(s->t, i, &x);
-        for (size_t k = 0; k < n && !s->wanted[i]; k++)
-            s->wanted[i] = s->wanted[x[k]];
+        bool *w = &s->wanted[i - s->low];
+        size_t n = *w ? 0 : nbi_ways(s->t, i, &x);
+        for (size_t k = 0; k < n && !*w; k++)
+            *w = is_wanted(s, x[k]);
     }
 }
 
@@ -166,24 +173,25 @@ static nb_code run(sweep *s, size_t n_out, const nb_var *out, const nb_var *seed
                    const nb_var *in, nb_var *grad)
 {
     nb_tape *t = s->t;
-    s->adjoint = nbi_scratch(t, ((size_t)s->from + 1) * sizeof *s->adjoint);
-    s->wanted = nbi_scratch(t, (size_t)s->from + 1);
+    const size_t count = (size_t)s->from - s->low + 1;
+    s->adjoint = nbi_scratch(t, count * sizeof *s->adjoint);
+    s->wanted = nbi_scratch(t, count);
     if (!s->adjoint || !s->wanted)
         return nbi_no_memory(t, "diff");
     mark_wanted(s, n_in, in);
     for (size_t k = 0; k < n_out; k++)
-        if (out[k].tape && !nbi_still(t, out[k].index)) {
+        if (out[k].tape && out[k].index >= s->low && !nbi_still(t, out[k].index)) {
             bool given = seed && (seed[k].tape || !nbi_is_inert(seed[k]));
             give(s, out[k].index, given ? seed[k] : nb_num(1));
         }
-    for (uint32_t i = s->from + 1; i-- > 0;) {
+    for (uint32_t i = s->from + 1; i-- > s->low;) {
         nb_code code = through(s, i);
         if (code != NB_OK)
             return code;
     }
     for (size_t k = 0; k < n_in; k++) {
         uint32_t i = in[k].index;
-        nb_var d = in[k].tape && i <= s->from ? s->adjoint[i] : nb_num(0);
+        nb_var d = i <= s->from ? s->adjoint[i - s->low] : nb_num(0);
         d = fit(t, !d.tape && nbi_is_inert(d) ? nb_num(0) : d, i);
         grad[k] = d.tape ? d : nb_constant(t, nbi_number(d));
         if (!nb_ok(grad[k]))
@@ -213,7 +221,10 @@ nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in
         return nbi_fail(t, NB_ERR_HANDLE,
                         "diff: an input or output is a number, or of another tape");
     }
-    sweep s = {.t = t};
+    sweep s = {.t = t, .low = in[0].index};
+    for (size_t k = 1; k < n_in; k++)
+        s.low = in[k].index < s.low ? in[k].index : s.low;
+    s.from = s.low;
     for (size_t k = 0; k < n_out; k++)
         s.from = out[k].tape && out[k].index > s.from ? out[k].index : s.from;
     nb_mark before = nb_tape_mark(t);

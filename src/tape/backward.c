@@ -154,7 +154,7 @@ static nb_code run(nb_tape *t, const nb_sweep *s)
     if ((s->n_want && !mark_wanted(t, s, from)) || !seed_outputs(t, s))
         return t->code;
     bool done = !t->anomaly || check_partials(t, from);
-    done = nbi_sweep(t, from, t->wanted) && done;
+    done = nbi_sweep(t, from, 0, t->wanted) && done;
     zero_untouched(t);
     if (t->anomaly && done)
         done = check_adjoints(t, from);

@@ -188,7 +188,7 @@ static bool by_reverse_rule(push *p)
     if (code != NB_OK)
         return fails(p, code);
     uint8_t *only = seed_results(p, u, &top) ? only_on(p, u.index, top) : NULL;
-    bool done = only && nbi_sweep(t, top, only);
+    bool done = only && nbi_sweep(t, top, u.index, only);
     if (done && p->r->rank >= 0 && nbi_record_at(t, u.index)->grad)
         memcpy(nbi_record_at(t, u.index)->data, nbi_record_at(t, u.index)->grad,
                (size_t)p->r->size * nbi_element(t->dtype));

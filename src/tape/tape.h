@@ -178,6 +178,8 @@ void nbi_labels_truncate(nb_tape *t, uint32_t length);
 uint32_t *nbi_list_room(nb_tape *t, size_t n);            /* for n more operands */
 bool nbi_constant_at(nb_tape *t, double v, uint32_t *at); /* its node, shared or new */
 void nbi_truncate(nb_tape *t, const nb_mark *m);          /* forgets nodes, same epoch */
+nb_code nbi_new_epoch(nb_tape *t,
+                      uint32_t low); /* starts an epoch: handles from low on are stale */
 /* The fast path of rows with three operands, as nabla/inline.h has it for two: each is a variable
  * scalar of the one tape, or a number that has a node already. Fills at and returns the tape. */
 static inline bool nbi_place3(nb_tape *t, nb_var x, uint32_t *at)
@@ -239,8 +241,8 @@ double nbi_tangent_many(const nb_tape *t, uint32_t i);
 double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k);
 /* The derivatives by all operands at once. */
 void nbi_partials_many(const nb_tape *t, uint32_t i, double *z);
-/* The plain sweep from node `from` down, restricted to wanted nodes if that is not NULL. */
-bool nbi_sweep(nb_tape *t, uint32_t from, const uint8_t *wanted);
+/* The plain sweep from node `from` down to `to`, restricted to wanted nodes if that is not NULL. */
+bool nbi_sweep(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *wanted);
 void nbi_adjoint_release(nb_tape *t, nbi_record *r);
 void nbi_adjoints_clear(nb_tape *t, bool leaves_too);
 /* Gives back the buffers of the nodes from `length` to `end`, which are about to be forgotten. */
