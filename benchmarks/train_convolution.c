@@ -9,16 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HALF = SIDE / 2, FLAT = SECOND * LEFT * LEFT };
+enum { FLAT = SECOND * LEFT * LEFT };
 
 /* The arrays of one convolution with ReLU and 2x2 pooling behind it; one image after the other. */
 typedef struct stage {
-    int64_t in, out, side;
+    int64_t in, out;        /* channels */
+    int64_t side, to, half; /* of an image, of what the taps make of it, of what pooling leaves */
     const float *w, *b;
     float *dw, *db;
-    float *cols;    /* [n, in 9, side side] */
-    float *y;       /* [n, out, side side]: after ReLU, then its adjoint */
-    float *pooled;  /* [n, out, side/2 side/2] */
+    float *cols;    /* [n, in 9, to to] */
+    float *y;       /* [n, out, to to]: after ReLU, then its adjoint */
+    float *pooled;  /* [n, out, half half] */
     int8_t *winner; /* of each window, 0 to 3 */
 } stage;
 
@@ -27,33 +28,25 @@ struct convolution {
     float *scores, *d_scores, *d_flat, *d_first, *d_cols;
 };
 
-static WIDE void to_columns(int64_t channels, int64_t side, const float *x, float *cols)
+static WIDE void to_columns(int64_t channels, int64_t side, int64_t to, const float *restrict x,
+                            float *restrict cols)
 {
     for (int64_t c = 0; c < channels; c++, x += side * side)
-        for (int64_t tap = 0; tap < KERNEL; tap++, cols += side * side) {
-            const int64_t di = tap / 3 - 1, dj = tap % 3 - 1;
-            for (int64_t i = 0; i < side; i++) {
-                float *row = cols + i * side;
-                const float *from = x + (i + di) * side + dj;
-                memset(row, 0, (size_t)side * sizeof *row);
-                if (i + di < 0 || i + di >= side)
-                    continue;
-                for (int64_t j = dj < 0; j < side - (dj > 0); j++)
-                    row[j] = from[j];
-            }
-        }
+        for (int64_t tap = 0; tap < KERNEL; tap++)
+            for (int64_t i = 0; i < to; i++, cols += to)
+                for (int64_t j = 0; j < to; j++)
+                    cols[j] = x[(i + tap / 3) * side + j + tap % 3];
 }
 
-static WIDE void from_columns(int64_t channels, int64_t side, const float *cols, float *x)
+static WIDE void from_columns(int64_t channels, int64_t side, int64_t to,
+                              const float *restrict cols, float *restrict x)
 {
     memset(x, 0, (size_t)(channels * side * side) * sizeof *x);
     for (int64_t c = 0; c < channels; c++, x += side * side)
-        for (int64_t tap = 0; tap < KERNEL; tap++, cols += side * side) {
-            const int64_t di = tap / 3 - 1, dj = tap % 3 - 1;
-            for (int64_t i = di < 0; i < side - (di > 0); i++)
-                for (int64_t j = dj < 0; j < side - (dj > 0); j++)
-                    x[(i + di) * side + j + dj] += cols[i * side + j];
-        }
+        for (int64_t tap = 0; tap < KERNEL; tap++)
+            for (int64_t i = 0; i < to; i++, cols += to)
+                for (int64_t j = 0; j < to; j++)
+                    x[(i + tap / 3) * side + j + tap % 3] += cols[j];
 }
 
 /* ReLU in place and the greatest of each 2x2 window. */
@@ -84,7 +77,7 @@ static WIDE void pool(int64_t planes, int64_t side, float *restrict y, const flo
 /* From the adjoint of the pooled planes to that of what ReLU was given, over y. */
 static void unpool(int64_t planes, int64_t side, const float *d, const int8_t *winner, float *y)
 {
-    for (int64_t p = 0; p < planes; p++, y += side * side)
+    for (int64_t p = 0; p < planes; p++, y += side * side) {
         for (int64_t i = 0; i < side / 2; i++)
             for (int64_t j = 0; j < side / 2; j++, d++, winner++) {
                 float *at = y + 2 * i * side + 2 * j;
@@ -92,18 +85,21 @@ static void unpool(int64_t planes, int64_t side, const float *d, const int8_t *w
                 at[0] = at[1] = at[side] = at[side + 1] = 0;
                 at[(*winner >> 1) * side + (*winner & 1)] = g;
             }
+        for (int64_t i = 0; i < side && side % 2; i++) /* no window holds these */
+            y[i * side + side - 1] = y[(side - 1) * side + i] = 0;
+    }
 }
 
 static void forward(const hand *w, stage *s, int64_t n, const float *x)
 {
-    const int64_t area = s->side * s->side, taps = s->in * KERNEL;
+    const int64_t area = s->to * s->to, taps = s->in * KERNEL;
     for (int64_t i = 0; i < n; i++) {
         float *cols = s->cols + i * taps * area;
-        to_columns(s->in, s->side, x + i * s->in * area, cols);
+        to_columns(s->in, s->side, s->to, x + i * s->in * s->side * s->side, cols);
         w->product(s->out, area, taps, s->w, false, cols, false, s->y + i * s->out * area, false,
                    NULL);
     }
-    pool(n * s->out, s->side, s->y, s->b, s->out, s->pooled, s->winner);
+    pool(n * s->out, s->to, s->y, s->b, s->out, s->pooled, s->winner);
 }
 
 static WIDE float sum(int64_t n, const float *x)
@@ -124,8 +120,8 @@ static WIDE float sum(int64_t n, const float *x)
 static void backward(const hand *w, stage *s, int64_t n, const float *d_pooled, float *dx,
                      float *d_cols)
 {
-    const int64_t area = s->side * s->side, taps = s->in * KERNEL;
-    unpool(n * s->out, s->side, d_pooled, s->winner, s->y);
+    const int64_t area = s->to * s->to, taps = s->in * KERNEL;
+    unpool(n * s->out, s->to, d_pooled, s->winner, s->y);
     memset(s->db, 0, (size_t)s->out * sizeof *s->db);
     for (int64_t i = 0; i < n; i++) {
         const float *dy = s->y + i * s->out * area;
@@ -135,7 +131,7 @@ static void backward(const hand *w, stage *s, int64_t n, const float *d_pooled, 
                    NULL);
         if (dx) {
             w->product(taps, area, s->out, s->w, true, dy, false, d_cols, false, NULL);
-            from_columns(s->in, s->side, d_cols, dx + i * s->in * area);
+            from_columns(s->in, s->side, s->to, d_cols, dx + i * s->in * s->side * s->side);
         }
     }
 }
@@ -173,17 +169,19 @@ convolution *convolution_open(const task *k)
     bool good = c != NULL;
     for (int i = 0; i < 2 && good; i++) {
         stage *s = &c->s[i];
-        s->in = i ? FIRST : 1, s->out = i ? SECOND : FIRST, s->side = i ? HALF : SIDE;
-        const int64_t area = s->side * s->side;
+        s->in = i ? FIRST : 1, s->out = i ? SECOND : FIRST;
+        s->side = i ? c->s[0].half : SIDE, s->to = s->side - 2, s->half = s->to / 2;
+        const int64_t area = s->to * s->to;
         s->cols = room(&good, n * s->in * KERNEL * area);
         s->y = room(&good, n * s->out * area);
-        s->pooled = room(&good, n * s->out * area / 4);
-        s->winner = (int8_t *)room(&good, n * s->out * area / 16);
+        s->pooled = room(&good, n * s->out * s->half * s->half);
+        s->winner = (int8_t *)room(&good, n * s->out * s->half * s->half / 4 + 1);
     }
     if (good) {
         c->scores = room(&good, n * CLASSES), c->d_scores = room(&good, n * CLASSES);
-        c->d_flat = room(&good, n * FLAT), c->d_first = room(&good, n * FIRST * HALF * HALF);
-        c->d_cols = room(&good, FIRST * KERNEL * HALF * HALF);
+        c->d_flat = room(&good, n * FLAT);
+        c->d_first = room(&good, n * FIRST * c->s[1].side * c->s[1].side);
+        c->d_cols = room(&good, FIRST * KERNEL * c->s[1].to * c->s[1].to);
     }
     return good ? c : NULL;
 }

@@ -128,11 +128,10 @@ static nb_var lstm_by_steps(state *s, const model *m)
 
 static nb_var cnn(state *s, const model *m)
 {
-    const nb_conv_options around = {.padding = {1, 1}};
     const int64_t n = s->task->batch;
     nb_var x = nb_borrow_constant(m->t, NB_SHAPE(n, 1, SIDE, SIDE), s->x);
-    nb_var a = nb_max_pool2d(nb_relu(nb_conv2d(x, m->p[0], m->p[1], &around)), 2, 2, NULL);
-    nb_var b = nb_max_pool2d(nb_relu(nb_conv2d(a, m->p[2], m->p[3], &around)), 2, 2, NULL);
+    nb_var a = nb_max_pool2d(nb_relu(nb_conv2d(x, m->p[0], m->p[1], NULL)), 2, 2, NULL);
+    nb_var b = nb_max_pool2d(nb_relu(nb_conv2d(a, m->p[2], m->p[3], NULL)), 2, 2, NULL);
     return nb_affine(nb_reshape(b, NB_SHAPE(n, -1)), m->p[4], m->p[5]);
 }
 

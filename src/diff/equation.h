@@ -76,6 +76,6 @@ typedef struct nbi_gmres {
 nb_code nbi_gmres_solve(nb_tape *t, const nbi_operator *a, const double *b, double *s,
                         nbi_gmres *g);
 
-double nbi_inner(size_t n, const double *a, const double *b);
+double nbi_dot_of_vectors(size_t n, const double *a, const double *b);
 
 #endif

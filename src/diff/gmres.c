@@ -30,7 +30,7 @@ typedef struct krylov {
     double *cosine, *sine, *right, *r;
 } krylov;
 
-double nbi_inner(size_t n, const double *a, const double *b)
+double nbi_dot_of_vectors(size_t n, const double *a, const double *b)
 {
     double s = 0;
     for (size_t i = 0; i < n; i++)
@@ -60,11 +60,11 @@ static void orthogonalise(krylov *w, int k)
     double *next = w->v + (size_t)(k + 1) * w->n, *h = w->h + (size_t)k * ((size_t)w->m + 1);
     for (int j = 0; j <= k; j++) {
         const double *v = w->v + (size_t)j * w->n;
-        h[j] = nbi_inner(w->n, v, next);
+        h[j] = nbi_dot_of_vectors(w->n, v, next);
         for (size_t i = 0; i < w->n; i++)
             next[i] -= h[j] * v[i];
     }
-    const double length = sqrt(nbi_inner(w->n, next, next));
+    const double length = sqrt(nbi_dot_of_vectors(w->n, next, next));
     h[k + 1] = length;
     for (size_t i = 0; i < w->n && length > 0; i++)
         next[i] /= length;
@@ -127,7 +127,7 @@ nb_code nbi_gmres_solve(nb_tape *t, const nbi_operator *a, const double *b, doub
 {
     krylov w;
     const size_t n = a->n;
-    const double size = sqrt(nbi_inner(n, b, b));
+    const double size = sqrt(nbi_dot_of_vectors(n, b, b));
     const nbi_spot spot = t->scratch.at;
     nb_code code = NB_OK;
     g->used = 0;
@@ -152,7 +152,7 @@ nb_code nbi_gmres_solve(nb_tape *t, const nbi_operator *a, const double *b, doub
         g->used++;
         for (size_t i = 0; i < n; i++)
             w.r[i] = b[i] - w.r[i];
-        norm = sqrt(nbi_inner(n, w.r, w.r));
+        norm = sqrt(nbi_dot_of_vectors(n, w.r, w.r));
     }
     nbi_give_back(&t->scratch, spot);
     return code;

@@ -135,14 +135,14 @@ static nb_code newton_step(search *s, double *step)
 /* Moves by the longest of step, step/2, … that lowers |F| enough; part is 0 if there is none. */
 static nb_code line_search(search *s, const double *step, double *part, double *y, double *r)
 {
-    const double size = sqrt(nbi_inner(s->n, s->r, s->r));
+    const double size = sqrt(nbi_dot_of_vectors(s->n, s->r, s->r));
     for (*part = 1; *part > 1e-10; *part /= 2) {
         for (size_t i = 0; i < s->n; i++)
             y[i] = s->y[i] - *part * step[i];
         nb_code code = evaluate(s, y, r);
         if (code != NB_OK)
             return code;
-        if (!(sqrt(nbi_inner(s->n, r, r)) <= (1 - 1e-4 * *part) * size))
+        if (!(sqrt(nbi_dot_of_vectors(s->n, r, r)) <= (1 - 1e-4 * *part) * size))
             continue;
         memcpy(s->y, y, s->n * sizeof *y);
         memcpy(s->r, r, s->n * sizeof *r);
@@ -230,18 +230,18 @@ static void coefficients(history *h, const double *r, double *c)
     for (int j = 0; j < h->count; j++) {
         double *q = h->q + (size_t)j * n;
         memcpy(q, h->dr + (size_t)j * n, n * sizeof *q);
-        const double size = sqrt(nbi_inner(n, q, q));
+        const double size = sqrt(nbi_dot_of_vectors(n, q, q));
         for (int i = 0; i < j; i++) {
             const double *p = h->q + (size_t)i * n;
-            upper[i][j] = nbi_inner(n, p, q);
+            upper[i][j] = nbi_dot_of_vectors(n, p, q);
             for (size_t k = 0; k < n; k++)
                 q[k] -= upper[i][j] * p[k];
         }
-        const double length = sqrt(nbi_inner(n, q, q));
+        const double length = sqrt(nbi_dot_of_vectors(n, q, q));
         upper[j][j] = length > 1e-10 * size ? length : 0;
         for (size_t k = 0; k < n; k++)
             q[k] = upper[j][j] > 0 ? q[k] / length : 0;
-        c[j] = nbi_inner(n, q, h->left);
+        c[j] = nbi_dot_of_vectors(n, q, h->left);
         for (size_t k = 0; k < n; k++)
             h->left[k] -= c[j] * q[k];
     }
