@@ -13,6 +13,7 @@
 #include <nabla/ops.h>
 
 #include "diff/many.h"
+#include "diff/region.h"
 #include "ops/elementwise.h"
 
 #include <math.h>
@@ -20,9 +21,10 @@
 /* A sweep under way. */
 typedef struct sweep {
     nb_tape *t;
-    uint32_t from;   /* nodes above take no part */
-    nb_var *adjoint; /* [from + 1], NB_NONE where nothing has arrived */
-    bool *wanted;    /* [from + 1] on a way to a var that is asked for */
+    uint32_t from;   /* nodes above take no part, but for the interiors of regions */
+    size_t room;     /* of the lists: from + 1, and more where there are regions */
+    nb_var *adjoint; /* NB_NONE where nothing has arrived */
+    bool *wanted;    /* on a way to a var that is asked for */
 } sweep;
 
 /* d summed over the axes along which shape `to` stretches to d's, which are dropped or of size 1. */
@@ -124,6 +126,64 @@ static nb_code through_row(sweep *s, uint32_t i, int row, nb_var g)
     return NB_OK;
 }
 
+/* ---- through a segment or loop ----------------------------------------------------------------- */
+
+static bool reserve(sweep *s, size_t room)
+{
+    nb_var *adjoint = nbi_scratch(s->t, room * sizeof *adjoint);
+    bool *wanted = nbi_scratch(s->t, room);
+    if (!adjoint || !wanted) {
+        nbi_no_memory(s->t, "diff");
+        return false;
+    }
+    for (size_t i = 0; i < room; i++) {
+        adjoint[i] = i < s->room ? s->adjoint[i] : NB_NONE;
+        wanted[i] = i < s->room && s->wanted[i];
+    }
+    s->adjoint = adjoint;
+    s->wanted = wanted;
+    s->room = room;
+    return true;
+}
+
+/* Marks the nodes [from, to) that depend on a marked one. */
+static void spread(sweep *s, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        size_t n = s->wanted[i] || nbi_still(s->t, i) ? 0 : nbi_operands(s->t, i);
+        for (size_t k = 0; k < n && !s->wanted[i]; k++)
+            s->wanted[i] = s->wanted[nbi_operand(s->t, i, k)];
+    }
+}
+
+static nb_code through(sweep *s, uint32_t i);
+
+/* The interior is recorded at the end of the tape, takes over the outputs' adjoints, and is swept
+ * there. Nothing on a way to it from the outputs is above the base, so it is its turn. */
+static nb_code through_region(sweep *s, nbi_region *g)
+{
+    nb_tape *t = s->t;
+    const uint32_t low = t->hot.length;
+    nb_var *out = nbi_scratch(t, g->n_out * sizeof *out);
+    if (!out)
+        return nbi_no_memory(t, g->title);
+    if (!nbi_region_unroll(t, g, out))
+        return t->code ? t->code : NB_ERR_CALLBACK;
+    const uint32_t high = t->hot.length;
+    if (high > s->room && !reserve(s, 2 * (size_t)high))
+        return t->code;
+    spread(s, low, high);
+    for (size_t k = 0; k < g->n_out; k++)
+        if (g->source[k] == g->base + 1 + (uint32_t)k)
+            give(s, out[k].index, s->adjoint[g->node[k]]);
+    for (uint32_t i = high; i-- > low;) {
+        nb_code code = through(s, i);
+        if (code != NB_OK)
+            return code;
+    }
+    return NB_OK;
+}
+
 static nb_code through(sweep *s, uint32_t i)
 {
     nb_tape *t = s->t;
@@ -133,8 +193,15 @@ static nb_code through(sweep *s, uint32_t i)
         return NB_OK;
     if (row >= 0)
         return through_row(s, i, row, g);
-    if (t->hot.ops[i] == NBI_RECORD)
+    const nbi_record *r = t->hot.ops[i] == NBI_RECORD ? nbi_record_at(t, i) : NULL;
+    if (r && r->inside == &nbi_region_base)
+        return through_region(s, r->state);
+    if (r && r->inside)
+        s->adjoint[r->in[0]] = nb_num(1); /* its own waits for the base */
+    else if (r)
         return through_record(s, i, g);
+    if (r)
+        return NB_OK;
     for (size_t k = 0; k < nbi_operands(t, i); k++) {
         uint32_t x = nbi_operand(t, i, k);
         if (s->wanted[x] && !nbi_still(t, x))
@@ -146,28 +213,18 @@ static nb_code through(sweep *s, uint32_t i)
 /* Marks what is asked for and every node that depends on it. */
 static void mark_wanted(sweep *s, size_t n_in, const nb_var *in)
 {
-    for (uint32_t i = 0; i <= s->from; i++) {
-        s->wanted[i] = false;
-        s->adjoint[i] = NB_NONE;
-    }
     for (size_t k = 0; k < n_in; k++)
         if (in[k].tape && in[k].index <= s->from)
             s->wanted[in[k].index] = true;
-    for (uint32_t i = 0; i <= s->from; i++) {
-        size_t n = s->wanted[i] || nbi_still(s->t, i) ? 0 : nbi_operands(s->t, i);
-        for (size_t k = 0; k < n && !s->wanted[i]; k++)
-            s->wanted[i] = s->wanted[nbi_operand(s->t, i, k)];
-    }
+    spread(s, 0, s->from + 1);
 }
 
 static nb_code run(sweep *s, size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in,
                    const nb_var *in, nb_var *grad)
 {
     nb_tape *t = s->t;
-    s->adjoint = nbi_scratch(t, ((size_t)s->from + 1) * sizeof *s->adjoint);
-    s->wanted = nbi_scratch(t, (size_t)s->from + 1);
-    if (!s->adjoint || !s->wanted)
-        return nbi_no_memory(t, "diff");
+    if (!reserve(s, (size_t)s->from + 1))
+        return t->code ? t->code : NB_ERR_MEMORY;
     mark_wanted(s, n_in, in);
     for (size_t k = 0; k < n_out; k++)
         if (out[k].tape && !nbi_still(t, out[k].index)) {

@@ -188,7 +188,7 @@ static bool by_reverse_rule(push *p)
     if (code != NB_OK)
         return fails(p, code);
     uint8_t *only = seed_results(p, u, &top) ? only_on(p, u.index, top) : NULL;
-    bool done = only && nbi_sweep(t, top, only);
+    bool done = only && nbi_sweep(t, top, u.index, only);
     if (done && p->r->rank >= 0 && nbi_record_at(t, u.index)->grad)
         memcpy(nbi_record_at(t, u.index)->data, nbi_record_at(t, u.index)->grad,
                (size_t)p->r->size * nbi_element(t->dtype));
@@ -290,6 +290,8 @@ bool nbi_forward_record(nb_tape *t, uint32_t i)
         any = any || has_tangent(t, p.r->in[k]);
     if (!any || p.r->still)
         return true;
+    if (p.r->inside)
+        return p.r->inside->forward(t, i);
     const nb_op *op = p.r->op;
     if (!op->tangent && !op->reverse && !op->reverse_arrays) {
         nbi_fail(t, NB_ERR_GRADIENT, "%s: node %u has no derivative rule", op->name, i);

@@ -102,8 +102,8 @@ ALWAYS_INLINE void load(walk *w, nb_tape *t)
     w->ops = t->hot.ops;
 }
 
-/* The walk over nodes from `from` down to 0. */
-ALWAYS_INLINE bool sweep(nb_tape *t, uint32_t from, const uint8_t *wanted, bool masked)
+/* The walk over nodes from `from` down to `to`. */
+ALWAYS_INLINE bool sweep(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *wanted, bool masked)
 {
     walk w = {.wanted = wanted, .i = from};
     load(&w, t);
@@ -128,13 +128,16 @@ ALWAYS_INLINE bool sweep(nb_tape *t, uint32_t from, const uint8_t *wanted, bool 
                 visit(&w, t, g, masked);
             }
         }
-        if (i == 0)
-            return true;
+        if (i == to)
+            break;
         g = w.below;
     }
+    if (to)
+        w.cells[to - 1].adjoint = w.below;
+    return true;
 }
 
-bool nbi_sweep(nb_tape *t, uint32_t from, const uint8_t *wanted)
+bool nbi_sweep(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *wanted)
 {
-    return wanted ? sweep(t, from, wanted, true) : sweep(t, from, NULL, false);
+    return wanted ? sweep(t, from, to, wanted, true) : sweep(t, from, to, NULL, false);
 }

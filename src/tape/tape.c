@@ -171,7 +171,7 @@ void nbi_truncate(nb_tape *t, const nb_mark *m)
 }
 
 /* Notes how low this rewind went, and starts the next epoch. */
-static nb_code fall(nb_tape *t, uint32_t low)
+nb_code nbi_new_epoch(nb_tape *t, uint32_t low)
 {
     nb_code code = NB_OK;
     while (t->n_falls && t->falls[t->n_falls - 1].low >= low)
@@ -202,7 +202,7 @@ nb_code nb_rewind(nb_mark m)
                         "rewind: the mark at node %u is stale: the tape was rewound below it",
                         m.length);
     nbi_truncate(t, &m);
-    return fall(t, m.length);
+    return nbi_new_epoch(t, m.length);
 }
 
 nb_code nb_reset(nb_tape *t)
@@ -215,7 +215,7 @@ nb_code nb_reset(nb_tape *t)
     nbi_truncate(t, &start);
     nb_clear(t);
     nbi_adjoints_clear(t, true);
-    return fall(t, 0);
+    return nbi_new_epoch(t, 0);
 }
 
 uint32_t nbi_low_since(const nb_tape *t, uint32_t epoch)
@@ -223,11 +223,16 @@ uint32_t nbi_low_since(const nb_tape *t, uint32_t epoch)
     const uint32_t now = t->hot.epoch / (NBI_TAGS + 1), then = epoch / (NBI_TAGS + 1);
     const uint64_t age = then <= now ? now - then : now + NBI_EPOCHS - then;
     if (age > t->rewinds)
-        return 0; /* no handle of this tape */
-    for (size_t i = 0; i < t->n_falls; i++)
-        if (t->falls[i].when >= t->rewinds - age)
-            return t->falls[i].low;
-    return UINT32_MAX;
+        return 0;                     /* no handle of this tape */
+    size_t from = 0, to = t->n_falls; /* the first fall since then lies here, or there is none */
+    while (from < to) {
+        const size_t mid = from + (to - from) / 2;
+        if (t->falls[mid].when >= t->rewinds - age)
+            to = mid;
+        else
+            from = mid + 1;
+    }
+    return from < t->n_falls ? t->falls[from].low : UINT32_MAX;
 }
 
 bool nbi_alive_since(const nb_tape *t, nb_var v)

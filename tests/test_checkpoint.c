@@ -1,0 +1,298 @@
+/*
+ * Segments and loops against the same code without them: bitwise the same gradients in every kind of
+ * sweep, the same tangents and derivatives of derivatives; and every way of being refused.
+ */
+#include "counting.h"
+
+#include <math.h>
+#include <stdint.h>
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* ---- models ---------------------------------------------------------------------------------- */
+
+/* What a model is made of: a few inputs, a captured var and a generator. */
+typedef struct world {
+    nb_tape *t;
+    bool plain; /* without segments */
+    nb_var s, u, w, b, x;
+    nb_rng rng;
+    int calls;
+} world;
+
+static void populate(world *m, nb_tape *t, bool plain)
+{
+    static const double w[] = {.5, -.25, 1.5, .75, -1, .125, .3, .9, -.6};
+    static const double b[] = {.1, -.2, .3}, x[] = {1, -2, .5};
+    *m = (world){.t = t, .plain = plain, .rng = nb_rng_seed(7)};
+    m->s = nb_input(t, "s", .7);
+    m->u = nb_input(t, "u", -1.3);
+    m->w = nb_tensor(t, "w", NB_SHAPE(3, 3), w);
+    m->b = nb_tensor(t, "b", NB_SHAPE(3), b);
+    m->x = nb_tensor(t, "x", NB_SHAPE(3), x);
+}
+
+/* Calls fn as a segment, or directly. */
+static void part(world *m, const char *name, nb_segment_fn *fn, size_t n_in, const nb_var *in,
+                 size_t n_out, nb_var *out)
+{
+    nb_rng *const rng[] = {&m->rng};
+    nb_segment_spec spec = {.name = name, .fn = fn, .context = m, .n_rng = 1, .rng = rng};
+    ck_assert_int_eq(m->plain ? fn(m, in, out) : nb_segment(&spec, n_in, in, n_out, out), NB_OK);
+}
+
+static nb_code layer(void *context, const nb_var *in, nb_var *out)
+{
+    world *m = context;
+    m->calls++;
+    out[0] = nb_tanh(nb_affine(in[0], in[1], in[2]));
+    return NB_OK;
+}
+
+static nb_code scalars(void *context, const nb_var *in, nb_var *out)
+{
+    nb_var a = nb_sin(nb_mul(in[0], in[1])), b = nb_exp(nb_mul(.5, in[1]));
+    (void)context;
+    out[0] = nb_add(nb_mul(a, b), in[0]);
+    out[1] = nb_fma(a, in[0], nb_square(b));
+    return NB_OK;
+}
+
+/* Mixed outputs, a captured var, random numbers. */
+static nb_code mixed(void *context, const nb_var *in, nb_var *out)
+{
+    world *m = context;
+    nb_var noise = nb_normal(m->t, NB_SHAPE(3), 0, 1, &m->rng);
+    nb_var y = nb_mul(nb_add(in[0], nb_mul(noise, in[1])), m->s);
+    out[0] = nb_softplus(y);
+    out[1] = nb_dot_of(2, (nb_var[]){m->u, nb_sum(y)}, (nb_var[]){in[1], m->s});
+    out[2] = nb_square(m->b);
+    return NB_OK;
+}
+
+/* Outputs that are no nodes of the interior's own: an input, a captured var, one var twice, numbers,
+ * constants. */
+static nb_code passing(void *context, const nb_var *in, nb_var *out)
+{
+    world *m = context;
+    out[0] = in[0];
+    out[1] = m->b;
+    out[2] = out[3] = nb_mul(in[0], m->s);
+    out[4] = nb_num(2.5);
+    out[5] = nb_full(m->t, NB_SHAPE(3), -.5);
+    return NB_OK;
+}
+
+static nb_code inner(void *context, const nb_var *in, nb_var *out)
+{
+    world *m = context;
+    nb_var y;
+    part(m, "layer", layer, 3, (nb_var[]){in[0], m->w, m->b}, 1, &y);
+    out[0] = nb_mul(y, in[1]);
+    return NB_OK;
+}
+
+static nb_code outer(void *context, const nb_var *in, nb_var *out)
+{
+    world *m = context;
+    nb_var y, z;
+    part(m, "inner", inner, 2, (nb_var[]){in[0], m->s}, 1, &y);
+    part(m, "inner", inner, 2, (nb_var[]){nb_add(y, in[0]), m->u}, 1, &z);
+    out[0] = nb_sub(z, y);
+    out[1] = nb_sum(y);
+    return NB_OK;
+}
+
+static nb_var layers(world *m)
+{
+    nb_var x = m->x;
+    for (int k = 0; k < 4; k++)
+        part(m, "layer", layer, 3, (nb_var[]){x, m->w, m->b}, 1, &x);
+    return nb_sum(nb_mul(x, nb_mul(m->s, m->u)));
+}
+
+static nb_var chain(world *m)
+{
+    nb_var y[2] = {m->s, m->u};
+    for (int k = 0; k < 5; k++) {
+        nb_var z[2];
+        part(m, "scalars", scalars, 2, y, 2, z);
+        y[0] = nb_tanh(z[1]);
+        y[1] = nb_mul(.25, nb_sub(z[0], m->s));
+    }
+    return nb_add(y[0], nb_mul(y[1], nb_sum(m->x)));
+}
+
+static nb_var mixture(world *m)
+{
+    nb_var y[3], z[3];
+    part(m, "mixed", mixed, 2, (nb_var[]){m->x, m->u}, 3, y);
+    part(m, "mixed", mixed, 2, (nb_var[]){y[0], y[1]}, 3, z);
+    return nb_add(nb_sum(nb_mul(z[0], y[2])), nb_mul(z[1], nb_mean(y[0])));
+}
+
+static nb_var passages(world *m)
+{
+    nb_var y[6];
+    part(m, "passing", passing, 1, &m->x, 6, y);
+    nb_var f = nb_sum(nb_mul(nb_mul(y[0], y[1]), nb_mul(y[2], y[3])));
+    f = nb_add(f, nb_sum(nb_exp(nb_mul(y[3], y[5]))));
+    return nb_add(nb_mul(nb_mul(f, y[4]), m->u), nb_sum(nb_mul(y[0], y[2])));
+}
+
+static nb_var nests(world *m)
+{
+    nb_var y[2], z[2];
+    part(m, "outer", outer, 1, &m->x, 2, y);
+    part(m, "outer", outer, 1, y, 2, z);
+    return nb_add(nb_sum(nb_mul(z[0], y[0])), nb_mul(z[1], y[1]));
+}
+
+static nb_var (*const models[])(world *) = {layers, chain, mixture, passages, nests};
+
+/* ---- the same as without --------------------------------------------------------------------- */
+
+enum { GRADS = 17 };
+
+static void read_grads(const world *m, double *g)
+{
+    g[0] = nb_grad(m->s);
+    g[1] = nb_grad(m->u);
+    ck_assert_int_eq(nb_read_grad(m->w, g + 2, 9), NB_OK);
+    ck_assert_int_eq(nb_read_grad(m->b, g + 11, 3), NB_OK);
+    ck_assert_int_eq(nb_read_grad(m->x, g + 14, 3), NB_OK);
+}
+
+static void equal(const world *a, const world *b)
+{
+    double g[2][GRADS];
+    const nb_var x[2][5] = {{a->s, a->u, a->w, a->b, a->x}, {b->s, b->u, b->w, b->b, b->x}};
+    read_grads(a, g[0]);
+    read_grads(b, g[1]);
+    for (int k = 0; k < GRADS; k++)
+        ck_assert_msg(!memcmp(&g[0][k], &g[1][k], sizeof g[0][k]), "gradient %d: %.17g, not %.17g",
+                      k, g[1][k], g[0][k]);
+    for (int k = 0; k < 5; k++)
+        ck_assert_int_eq(nb_has_grad(x[0][k]), nb_has_grad(x[1][k]));
+}
+
+/* A model twice: plain, and in segments. */
+typedef struct both {
+    world m[2];
+    nb_var f[2];
+} both;
+
+static void build(both *p, int model, nb_dtype dtype)
+{
+    for (int k = 0; k < 2; k++) {
+        populate(&p->m[k], nb_tape_new(&(nb_options){.dtype = dtype}), k == 0);
+        p->f[k] = models[model](&p->m[k]);
+        ck_assert_msg(nb_ok(p->f[k]), "%s", nb_message(p->m[k].t));
+    }
+    double v[2] = {nb_value(p->f[0]), nb_value(p->f[1])};
+    ck_assert(!memcmp(&v[0], &v[1], sizeof *v));
+    ck_assert(!memcmp(&p->m[0].rng, &p->m[1].rng, sizeof(nb_rng)));
+}
+
+static void demolish(both *p)
+{
+    for (int k = 0; k < 2; k++) {
+        ck_assert_str_eq(nb_message(p->m[k].t), "");
+        nb_tape_free(p->m[k].t);
+    }
+}
+
+static void sweep_both(both *p, const nb_sweep *how, size_t n_want)
+{
+    for (int k = 0; k < 2; k++) {
+        const world *m = &p->m[k];
+        const nb_var want[] = {m->w, m->s, m->x};
+        const nb_rng rng = m->rng;
+        const size_t count = nb_count(m->t);
+        nb_sweep s = *how;
+        s.out = &p->f[k];
+        s.n_out = 1;
+        s.want = want;
+        s.n_want = n_want;
+        ck_assert_int_eq(nb_backward_with(&s), NB_OK);
+        ck_assert_uint_eq(nb_count(m->t), count);
+        ck_assert(!memcmp(&m->rng, &rng, sizeof rng));
+    }
+}
+
+START_TEST(sweeps)
+{
+    both p;
+    static const double seed = -1.75;
+    const double *const seeds[] = {&seed};
+    build(&p, _i / 2, _i % 2 ? NB_F32 : NB_F64);
+    for (int twice = 0; twice < 2; twice++) {
+        sweep_both(&p, &(nb_sweep){0}, 0);
+        equal(&p.m[0], &p.m[1]);
+    }
+    sweep_both(&p, &(nb_sweep){.seed = seeds, .accumulate = true}, 0);
+    equal(&p.m[0], &p.m[1]);
+    sweep_both(&p, &(nb_sweep){.accumulate = true}, 0);
+    equal(&p.m[0], &p.m[1]);
+    for (size_t want = 1; want < 4; want++) {
+        sweep_both(&p, &(nb_sweep){0}, want);
+        equal(&p.m[0], &p.m[1]);
+    }
+    nb_set_recording(p.m[1].t, false);
+    nb_set_anomaly(p.m[1].t, true);
+    sweep_both(&p, &(nb_sweep){0}, 0);
+    equal(&p.m[0], &p.m[1]);
+    ck_assert(!nb_set_recording(p.m[1].t, true));
+    demolish(&p);
+}
+END_TEST
+
+START_TEST(forward)
+{
+    both p;
+    double f[2];
+    build(&p, _i / 2, _i % 2 ? NB_F32 : NB_F64);
+    for (size_t n = 1; n < 4; n++) {
+        for (int k = 0; k < 2; k++) {
+            const world *m = &p.m[k];
+            ck_assert_int_eq(nb_forward(n, (nb_var[]){m->x, m->s, m->w}, NULL), NB_OK);
+            f[k] = nb_tangent(p.f[k]);
+        }
+        ck_assert_msg(!memcmp(&f[0], &f[1], sizeof *f), "%.17g, not %.17g", f[1], f[0]);
+    }
+    demolish(&p);
+}
+END_TEST
+
+/* Derivatives recorded through the model, and the derivative of their norm by a sweep. */
+START_TEST(twice)
+{
+    both p;
+    build(&p, _i / 2, _i % 2 ? NB_F32 : NB_F64);
+    double g[2][GRADS], tol = _i % 2 ? 1e-5 : 1e-13;
+    for (int k = 0; k < 2; k++) {
+        world *m = &p.m[k];
+        nb_var d[4], f;
+        const nb_var by[] = {m->s, m->w, m->x, m->u};
+        ck_assert_msg(nb_diff(1, &p.f[k], NULL, 4, by, d) == NB_OK, "%s", nb_message(m->t));
+        f = nb_add(nb_mul(d[0], d[3]), nb_sum(nb_square(d[1])));
+        ck_assert_int_eq(nb_backward(nb_add(f, nb_sum(nb_sin(d[2])))), NB_OK);
+        read_grads(m, g[k]);
+    }
+    for (int k = 0; k < GRADS; k++)
+        ck_assert_msg(fabs(g[0][k] - g[1][k]) <= tol * (1 + fabs(g[0][k])), "%d: %.17g, not %.17g",
+                      k, g[1][k], g[0][k]);
+    demolish(&p);
+}
+END_TEST
+
+int main(void)
+{
+    const int n = 2 * (int)COUNT(models);
+    TCase *c = tcase_create("checkpoint");
+    tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, sweeps, 0, n);
+    tcase_add_loop_test(c, forward, 0, n);
+    tcase_add_loop_test(c, twice, 0, n);
+    return run_case("checkpoint", c);
+}
