@@ -11,20 +11,23 @@
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
+enum { CONTROLS = 8 };
+
 /* What a model is made of: a few inputs, a captured var and a generator. */
 typedef struct world {
     nb_tape *t;
     bool plain; /* without segments */
     nb_var s, u, w, b, x;
     nb_rng rng;
-    int calls;
+    int64_t steps, memory, calls; /* of a loop; the calls of any function */
+    nb_var control[CONTROLS];     /* captured, by step */
 } world;
 
-static void populate(world *m, nb_tape *t, bool plain)
+static void populate(world *m, nb_tape *t, bool plain, int64_t steps, int64_t memory)
 {
     static const double w[] = {.5, -.25, 1.5, .75, -1, .125, .3, .9, -.6};
     static const double b[] = {.1, -.2, .3}, x[] = {1, -2, .5};
-    *m = (world){.t = t, .plain = plain, .rng = nb_rng_seed(7)};
+    *m = (world){.t = t, .plain = plain, .rng = nb_rng_seed(7), .steps = steps, .memory = memory};
     m->s = nb_input(t, "s", .7);
     m->u = nb_input(t, "u", -1.3);
     m->w = nb_tensor(t, "w", NB_SHAPE(3, 3), w);
@@ -148,7 +151,84 @@ static nb_var nests(world *m)
     return nb_add(nb_sum(nb_mul(z[0], y[0])), nb_mul(z[1], y[1]));
 }
 
-static nb_var (*const models[])(world *) = {layers, chain, mixture, passages, nests};
+/* ---- loops ----------------------------------------------------------------------------------- */
+
+/* A recurrent step: tensor and scalars, a counter that needs no gradient, noise, captured controls. */
+static nb_code recurrent(void *context, int64_t step, const nb_var *in, nb_var *out)
+{
+    world *m = context;
+    nb_var noise = nb_normal(m->t, NB_SHAPE(3), 0, .1, &m->rng);
+    nb_var h = nb_tanh(nb_affine(in[0], in[3], in[4])), c = m->control[step % CONTROLS];
+    m->calls++;
+    out[0] = nb_add(h, nb_mul(noise, in[1]));
+    out[1] = nb_add(nb_mul(.5, in[1]), nb_mul(nb_mean(h), c));
+    out[2] = nb_add(in[2], .25);
+    if (step % 3 == 1)
+        out[1] = nb_fma(m->u, nb_sin(in[2]), out[1]);
+    return NB_OK;
+}
+
+/* States that change places, are left alone, become one, or become an older var or a number. */
+static nb_code restless(void *context, int64_t step, const nb_var *in, nb_var *out)
+{
+    world *m = context;
+    nb_var y = nb_mul(nb_add(in[0], nb_mul(in[1], in[2])), in[3]);
+    m->calls++;
+    out[0] = y;
+    out[1] = nb_cos(y);
+    switch (step % 5) {
+    case 0: out[0] = in[1], out[1] = in[0]; break;
+    case 1: out[0] = nb_sin(y), out[1] = nb_sub(in[0], in[4]); break;
+    case 2: out[1] = y; break;
+    case 3: out[1] = m->b; break;
+    default: out[0] = in[0];
+    }
+    out[2] = step % 6 == 4 ? m->u : step % 6 == 3 ? nb_num(.5) : nb_tanh(nb_sum(y));
+    return NB_OK;
+}
+
+static nb_var repeated(world *m, nb_step_fn *fn, nb_var *state, size_t n_shared,
+                       const nb_var *shared)
+{
+    nb_rng *const rng[] = {&m->rng};
+    nb_loop_spec spec = {.name = "cycle",
+                         .fn = fn,
+                         .context = m,
+                         .n_rng = 1,
+                         .rng = rng,
+                         .steps = m->steps,
+                         .memory = m->memory};
+    if (!m->plain) {
+        ck_assert_msg(nb_loop(&spec, 3, state, n_shared, shared, state) == NB_OK, "%s",
+                      nb_message(m->t));
+    } else {
+        nb_var in[8], out[3];
+        memcpy(in, state, 3 * sizeof *in);
+        memcpy(in + 3, shared, n_shared * sizeof *in);
+        for (int64_t k = 0; k < m->steps; k++) {
+            ck_assert_int_eq(fn(m, k, in, out), NB_OK);
+            memcpy(in, out, sizeof out);
+        }
+        memcpy(state, in, 3 * sizeof *in);
+    }
+    return nb_add(nb_sum(nb_mul(state[0], state[1])), nb_sum(nb_mul(state[0], state[2])));
+}
+
+static nb_var recur(world *m)
+{
+    for (int k = 0; k < CONTROLS; k++)
+        m->control[k] = nb_mul(m->u, nb_num(.3 * k - 1));
+    nb_var state[] = {m->x, m->s, nb_num(.5)};
+    return repeated(m, recurrent, state, 2, (nb_var[]){m->w, m->b});
+}
+
+static nb_var rest(world *m)
+{
+    nb_var state[] = {m->x, nb_exp(m->b), m->s};
+    return repeated(m, restless, state, 2, (nb_var[]){m->s, m->x});
+}
+
+static nb_var (*const models[])(world *) = {layers, chain, mixture, passages, nests, recur, rest};
 
 /* ---- the same as without --------------------------------------------------------------------- */
 
@@ -182,10 +262,10 @@ typedef struct both {
     nb_var f[2];
 } both;
 
-static void build(both *p, int model, nb_dtype dtype)
+static void build_loop(both *p, int model, nb_dtype dtype, int64_t steps, int64_t memory)
 {
     for (int k = 0; k < 2; k++) {
-        populate(&p->m[k], nb_tape_new(&(nb_options){.dtype = dtype}), k == 0);
+        populate(&p->m[k], nb_tape_new(&(nb_options){.dtype = dtype}), k == 0, steps, memory);
         p->f[k] = models[model](&p->m[k]);
         ck_assert_msg(nb_ok(p->f[k]), "%s", nb_message(p->m[k].t));
     }
@@ -193,6 +273,8 @@ static void build(both *p, int model, nb_dtype dtype)
     ck_assert(!memcmp(&v[0], &v[1], sizeof *v));
     ck_assert(!memcmp(&p->m[0].rng, &p->m[1].rng, sizeof(nb_rng)));
 }
+
+static void build(both *p, int model, nb_dtype dtype) { build_loop(p, model, dtype, 11, 2); }
 
 static void demolish(both *p)
 {
@@ -286,6 +368,28 @@ START_TEST(twice)
 }
 END_TEST
 
+/* Any number of steps with any memory: as without, and as many calls as the theory needs. */
+START_TEST(loops)
+{
+    static const int64_t steps[] = {1, 2, 3, 4, 5, 7, 12, 31, 70}, memory[] = {1, 2, 3, 5, 80};
+    const int64_t T = steps[_i / 5], c = memory[_i % 5];
+    for (int model = 5; model < 7; model++) {
+        both p;
+        build_loop(&p, model, NB_F64, T, c);
+        ck_assert_int_eq(p.m[1].calls, T);
+        sweep_both(&p, &(nb_sweep){0}, 0);
+        equal(&p.m[0], &p.m[1]);
+        ck_assert_int_eq(p.m[1].calls, nb_loop_calls(T, c));
+        for (int64_t again = 1; again < 3; again++) {
+            sweep_both(&p, &(nb_sweep){0}, 0);
+            equal(&p.m[0], &p.m[1]);
+            ck_assert_int_eq(p.m[1].calls, (again + 1) * nb_loop_calls(T, c) - again);
+        }
+        demolish(&p);
+    }
+}
+END_TEST
+
 int main(void)
 {
     const int n = 2 * (int)COUNT(models);
@@ -294,5 +398,6 @@ int main(void)
     tcase_add_loop_test(c, sweeps, 0, n);
     tcase_add_loop_test(c, forward, 0, n);
     tcase_add_loop_test(c, twice, 0, n);
+    tcase_add_loop_test(c, loops, 0, 9 * 5);
     return run_case("checkpoint", c);
 }

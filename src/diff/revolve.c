@@ -27,28 +27,32 @@
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* B(s, r) up to saturation, which lies beyond NBI_REVOLVE_MOST: r is at most 2^21 where s >= 2. */
+/* B(s, i) from b = B(s, i - 1): b (s + i) / i, which is whole, so the remainder of b / i contributes a
+ * whole number too. Saturates. */
+static int64_t next_reach(int64_t b, int64_t s, int64_t i)
+{
+    int64_t c;
+    if (__builtin_mul_overflow(b / i, s + i, &c) ||
+        __builtin_add_overflow(c, b % i * (s + i) / i, &c))
+        return INT64_MAX;
+    return c;
+}
+
+/* B(s, r), 0 for r < 0. Where s >= 2, r is at most 2^21. */
 static int64_t reach(int64_t s, int64_t r)
 {
     int64_t b = r >= 0;
-    for (int64_t i = 1; i <= r; i++)
-        if (__builtin_mul_overflow(b, s + i, &b))
-            return INT64_MAX;
-        else
-            b /= i;
+    for (int64_t i = 1; i <= r && b < INT64_MAX; i++)
+        b = next_reach(b, s, i);
     return b;
 }
 
 /* The least r with l <= B(s, r). */
 static int64_t repeats(int64_t l, int64_t s)
 {
-    int64_t r = 0, b = 1;
-    while (b < l) {
+    int64_t r = 0;
+    for (int64_t b = 1; b < l; b = next_reach(b, s, r))
         r++;
-        if (__builtin_mul_overflow(b, s + r, &b))
-            return r;
-        b /= r;
-    }
     return r;
 }
 
