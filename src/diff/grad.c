@@ -59,9 +59,10 @@ static nb_var fit(nb_tape *t, nb_var d, uint32_t i)
 static void give(sweep *s, uint32_t k, nb_var d)
 {
     nb_var *a = &s->adjoint[k];
+    const bool scalars = d.tape && !(d.epoch & NBI_TENSOR) && !nbi_is_tensor(s->t, k);
     if (!d.tape && nbi_is_inert(d))
         return;
-    if (nb_size(d) > nb_size(nbi_var(s->t, k)))
+    if (!scalars && nb_size(d) > nb_size(nbi_var(s->t, k)))
         d = fit(s->t, d, k);
     *a = !a->tape && nbi_is_inert(*a) ? d : nb_add(*a, d);
 }
@@ -154,9 +155,10 @@ static void mark_wanted(sweep *s, size_t n_in, const nb_var *in)
         if (in[k].tape && in[k].index <= s->from)
             s->wanted[in[k].index] = true;
     for (uint32_t i = 0; i <= s->from; i++) {
-        size_t n = s->wanted[i] || nbi_still(s->t, i) ? 0 : nbi_operands(s->t, i);
+        const uint32_t *x;
+        size_t n = s->wanted[i] ? 0 : nbi_ways(s->t, i, &x);
         for (size_t k = 0; k < n && !s->wanted[i]; k++)
-            s->wanted[i] = s->wanted[nbi_operand(s->t, i, k)];
+            s->wanted[i] = s->wanted[x[k]];
     }
 }
 
