@@ -16,6 +16,8 @@
 #include <nabla/base.h>
 #include <nabla/tape.h>
 #include <nabla/ops.h>
+#include <nabla/net.h>
+#include <nabla/algebra.h>
 #include <nabla/op.h>
 #include <nabla/diff.h>
 #include <nabla/checkpoint.h>

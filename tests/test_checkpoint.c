@@ -368,6 +368,32 @@ START_TEST(twice)
 }
 END_TEST
 
+/* Blocks of seeds and of directions, with gradients of an earlier sweep left alone. */
+START_TEST(blocks)
+{
+    both p;
+    double J[2][2 * GRADS], before[2][GRADS], after[GRADS], tol = _i % 2 ? 1e-5 : 1e-13;
+    build(&p, _i / 2, _i % 2 ? NB_F32 : NB_F64);
+    sweep_both(&p, &(nb_sweep){0}, 0);
+    for (int up = 0; up < 2; up++) {
+        for (int k = 0; k < 2; k++) {
+            const world *m = &p.m[k];
+            const nb_var in[] = {m->s, m->u, m->w, m->b, m->x}, out[] = {p.f[k], nb_sin(p.f[k])};
+            read_grads(m, before[k]);
+            const nb_code code =
+                nb_jacobian(2, out, 5, in, up ? NB_JACOBIAN_FORWARD : NB_JACOBIAN_REVERSE, J[k]);
+            ck_assert_msg(code == NB_OK, "%s", nb_message(m->t));
+            read_grads(m, after);
+            ck_assert(!memcmp(before[k], after, sizeof after));
+        }
+        for (int i = 0; i < 2 * GRADS; i++)
+            ck_assert_msg(fabs(J[0][i] - J[1][i]) <= tol * (1 + fabs(J[0][i])),
+                          "%d: %.17g, not %.17g", i, J[1][i], J[0][i]);
+    }
+    demolish(&p);
+}
+END_TEST
+
 /* Any number of steps with any memory: as without, and as many calls as the theory needs. */
 START_TEST(loops)
 {
@@ -398,6 +424,7 @@ int main(void)
     tcase_add_loop_test(c, sweeps, 0, n);
     tcase_add_loop_test(c, forward, 0, n);
     tcase_add_loop_test(c, twice, 0, n);
+    tcase_add_loop_test(c, blocks, 0, n);
     tcase_add_loop_test(c, loops, 0, 9 * 5);
     return run_case("checkpoint", c);
 }

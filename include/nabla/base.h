@@ -47,6 +47,7 @@ extern "C" {
     X(NB_ERR_CALLBACK, "callback", "a function supplied by the caller failed")          \
     X(NB_ERR_ANOMALY, "anomaly", "a value or gradient is not finite")                   \
     X(NB_ERR_DOMAIN, "domain", "the operand lies where the operation is not defined")   \
+    X(NB_ERR_SINGULAR, "singular", "a matrix is singular, or not positive definite")    \
     X(NB_ERR_LAW, "law", "an operation breaks a law that every operation obeys")
 
 #define NBI_CODE(code, name, text) code,

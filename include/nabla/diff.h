@@ -27,19 +27,36 @@ NB_API nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size
 /* The gradient of y, summed if it is a tensor, by x. */
 NB_API nb_var nb_derivative(nb_var y, nb_var x);
 
+/* ---- blocks of directions and seeds ---------------------------------------------------------- */
+
+/* With J the matrix of the derivatives of the outputs' elements by the inputs' (nb_jacobian's), these
+ * give J V and U J for a whole block of directions V or seeds U, in sweeps of several at a time; much
+ * faster than one by one, and only through nodes between the inputs and the outputs. Gradients and
+ * tangents of earlier sweeps stay as they were. Memory taken is given back to the tape. On an error
+ * the results hold nothing of use. */
+
+/* dx[k] is [directions, elements of in[k]], dy[k] is [directions, elements of out[k]]. Where inputs
+ * depend on one another, directions add up: J holds total derivatives. */
+NB_API nb_code nb_jvp(size_t n_in, const nb_var *in, size_t directions, const double *const *dx,
+                      size_t n_out, const nb_var *out, double *const *dy);
+
+/* seed[k] is [seeds, elements of out[k]], grad[k] is [seeds, elements of in[k]]. */
+NB_API nb_code nb_vjp(size_t n_out, const nb_var *out, size_t seeds, const double *const *seed,
+                      size_t n_in, const nb_var *in, double *const *grad);
+
 /* ---- dense derivatives, as numbers ----------------------------------------------------------- */
 
-/* These sweep, so they replace the gradients (the forward mode: the tangents) of the sweep before,
- * and what nb_grad reads afterwards, or finds in borrowed memory, is left over from their last
- * sweep. They leave the tape as long as it was, and every var valid.
+/* These leave the tape as long as it was, and every var valid. nb_jacobian and nb_hessian leave the
+ * gradients and tangents of earlier sweeps alone too; nb_hvp sweeps, and what nb_grad reads after it,
+ * or finds in borrowed memory, is left over from that sweep.
  *
  * The elements of several vars count one after the other, each var's in row-major order. A constant
  * has derivatives of zero. On an error the result holds nothing of use. */
 
 typedef enum nb_jacobian_mode {
     NB_JACOBIAN_AUTO,    /* forward if the outputs have over twice the inputs' elements */
-    NB_JACOBIAN_FORWARD, /* a forward sweep for each element of the inputs */
-    NB_JACOBIAN_REVERSE  /* a reverse sweep for each element of the outputs */
+    NB_JACOBIAN_FORWARD, /* forward sweeps, of a block of the inputs' elements each */
+    NB_JACOBIAN_REVERSE  /* reverse sweeps, of a block of the outputs' elements each */
 } nb_jacobian_mode;
 
 /* rows_by_columns[i c + j] is the derivative of the outputs' element i by the inputs' element j, of

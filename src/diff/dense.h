@@ -1,5 +1,5 @@
 /*
- * What the dense derivatives share: their arguments, and a row by one reverse sweep.
+ * What the dense derivatives share: their arguments, and a matrix filled by sweeps of unit vectors.
  */
 #ifndef NABLA_SRC_DIFF_DENSE_H
 #define NABLA_SRC_DIFF_DENSE_H
@@ -13,9 +13,16 @@ nb_code nbi_nodes(nb_tape **home, const char *what, size_t n, const nb_var *x);
 nb_code nbi_elements(nb_tape *t, const char *what, size_t n, const nb_var *x, size_t *total);
 /* NB_ERR_OVERFLOW if a matrix of doubles of this size cannot be addressed. */
 nb_code nbi_matrix_fits(nb_tape *t, const char *what, size_t rows, size_t columns);
-/* n zeros, until the scratch is given back; NULL after an error. */
-double *nbi_zeros(nb_tape *t, const char *what, size_t n);
-/* The gradient of <seed, out> by in[0..n_in), one after the other, into row. */
-nb_code nbi_pull(nb_var out, const double *seed, size_t n_in, const nb_var *in, double *row);
+
+/* A matrix of derivatives to be filled: of checked vars, `rows` elements of out by `columns` of in. */
+typedef struct nbi_dense {
+    const char *what;
+    nb_tape *t;
+    bool forward;
+    size_t n_out, n_in, rows, columns;
+    const nb_var *out, *in;
+} nbi_dense;
+
+nb_code nbi_dense_fill(const nbi_dense *j, double *to);
 
 #endif

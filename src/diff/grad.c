@@ -61,9 +61,10 @@ static nb_var fit(nb_tape *t, nb_var d, uint32_t i)
 static void give(sweep *s, uint32_t k, nb_var d)
 {
     nb_var *a = &s->adjoint[k];
+    const bool scalars = d.tape && !(d.epoch & NBI_TENSOR) && !nbi_is_tensor(s->t, k);
     if (!d.tape && nbi_is_inert(d))
         return;
-    if (nb_size(d) > nb_size(nbi_var(s->t, k)))
+    if (!scalars && nb_size(d) > nb_size(nbi_var(s->t, k)))
         d = fit(s->t, d, k);
     *a = !a->tape && nbi_is_inert(*a) ? d : nb_add(*a, d);
 }
@@ -150,9 +151,10 @@ static bool reserve(sweep *s, size_t room)
 static void spread(sweep *s, uint32_t from, uint32_t to)
 {
     for (uint32_t i = from; i < to; i++) {
-        size_t n = s->wanted[i] || nbi_still(s->t, i) ? 0 : nbi_operands(s->t, i);
+        const uint32_t *x;
+        size_t n = s->wanted[i] ? 0 : nbi_ways(s->t, i, &x);
         for (size_t k = 0; k < n && !s->wanted[i]; k++)
-            s->wanted[i] = s->wanted[nbi_operand(s->t, i, k)];
+            s->wanted[i] = s->wanted[x[k]];
     }
 }
 
@@ -174,7 +176,7 @@ static nb_code through_region(sweep *s, nbi_region *g)
         return t->code;
     spread(s, low, high);
     for (size_t k = 0; k < g->n_out; k++)
-        if (g->source[k] == g->base + 1 + (uint32_t)k)
+        if (nbi_region_owns(g, k))
             give(s, out[k].index, s->adjoint[g->node[k]]);
     for (uint32_t i = high; i-- > low;) {
         nb_code code = through(s, i);

@@ -8,8 +8,8 @@
  *     with the seed v                      v'H  =  (Hv)'
  *
  * So Hv costs the recording of one gradient and one sweep over it, whatever the number of
- * inputs: a small constant times the gradient itself. Of the rows of H only what lies on and right
- * of the diagonal is asked for, and mirrored: half the work, and symmetric to the last bit.
+ * inputs: a small constant times the gradient itself. The rows of H come from sweeps of unit seeds in
+ * blocks. What lies right of the diagonal is mirrored, so that H is symmetric to the last bit.
  *
  * The gradient graph is forgotten before returning. It lies above all handles that the caller can
  * have, so no epoch ends with it: truncation, not rewind.
@@ -62,22 +62,6 @@ static void close_gradient(gradient *d)
     nbi_give_back(&d->t->scratch, d->scratch);
 }
 
-/* The rows of in[k], which begin at row and column `at`, from column `at` on. */
-static nb_code rows_of(gradient *d, size_t k, size_t at, double *out)
-{
-    const nbi_spot scratch = d->t->scratch.at;
-    const size_t size = (size_t)nb_size(d->in[k]);
-    double *unit = nbi_zeros(d->t, "hessian", size);
-    nb_code code = unit ? NB_OK : d->t->code;
-    for (size_t i = 0; i < size && code == NB_OK; i++) {
-        unit[i] = 1;
-        code = nbi_pull(d->g[k], unit, d->n_in - k, d->in + k, out + (at + i) * d->elements + at);
-        unit[i] = 0;
-    }
-    nbi_give_back(&d->t->scratch, scratch);
-    return code;
-}
-
 nb_code nb_hessian(nb_var f, size_t n_in, const nb_var *in, double *out)
 {
     if (!n_in || !in || !out)
@@ -89,10 +73,9 @@ nb_code nb_hessian(nb_var f, size_t n_in, const nb_var *in, double *out)
     if (code != NB_OK)
         return code;
     code = open_gradient(&d, "hessian", f);
-    for (size_t k = 0, at = 0; k < n_in && code == NB_OK; k++) {
-        code = rows_of(&d, k, at, out);
-        at += (size_t)nb_size(in[k]);
-    }
+    if (code == NB_OK)
+        code = nbi_dense_fill(
+            &(nbi_dense){"hessian", d.t, false, n_in, n_in, d.elements, d.elements, d.g, in}, out);
     close_gradient(&d);
     for (size_t i = 1; i < d.elements && code == NB_OK; i++)
         for (size_t j = 0; j < i; j++)

@@ -3,14 +3,14 @@
  *
  * With outputs of m elements in all and inputs of n, J is the m by n matrix of the derivatives of
  * the former by the latter. A reverse sweep with the seed u computes u'J; the unit seed e_i gives
- * row i, so m sweeps give J. A forward sweep along the direction v computes Jv; e_j gives column j,
- * so n sweeps give J. Both are exact and agree to rounding; which is cheaper is a matter of shape.
+ * row i. A forward sweep along the direction v computes Jv; e_j gives column j. The unit vectors are
+ * swept in blocks, m or n of them in all (block.h). Both ways are exact and agree to rounding; which
+ * is cheaper is a matter of shape.
  *
- * Two things keep them the same function. An input may be an interior node, and may depend on
- * another: its column is the total derivative, through every path, so a forward sweep is given one
- * input at a time, for an input that is given a direction passes on no other. And a constant has
- * columns of zeros, though a direction could be pushed through it.
+ * An input may be an interior node, and may depend on another: its column is the total derivative,
+ * through every path. A constant has columns of zeros.
  */
+#include "diff/block.h"
 #include "diff/dense.h"
 
 nb_code nbi_nodes(nb_tape **home, const char *what, size_t n, const nb_var *x)
@@ -47,94 +47,68 @@ nb_code nbi_matrix_fits(nb_tape *t, const char *what, size_t rows, size_t column
     return NB_OK;
 }
 
-double *nbi_zeros(nb_tape *t, const char *what, size_t n)
+/* The elements of some vars, one after the other. */
+typedef struct place {
+    const nb_var *var;
+    int64_t element;
+} place;
+
+static void advance(place *p)
 {
-    double *p = n <= SIZE_MAX / sizeof *p ? nbi_scratch(t, n * sizeof *p) : NULL;
-    if (!p)
-        nbi_no_memory(t, what);
-    else
-        memset(p, 0, n * sizeof *p);
+    for (p->element++; p->element >= nb_size(*p->var); p->var++)
+        p->element = 0;
+}
+
+/* The place of the first element, if there are any. */
+static place first_of(const nb_var *var)
+{
+    place p = {var, -1};
+    advance(&p);
     return p;
 }
 
-nb_code nbi_pull(nb_var out, const double *seed, size_t n_in, const nb_var *in, double *row)
+/* Unit vectors at the next `lanes` elements of one end from p on; what comes out at the other end goes
+ * to the rows, or forward to the columns, that `to` is the first of. */
+static nb_code sweep(nbi_block *b, const nbi_dense *j, place *p, size_t left, size_t lanes,
+                     double *to)
 {
-    nb_sweep s = {.n_out = 1, .out = &out, .seed = &seed, .n_want = n_in, .want = in};
-    nb_code code = nb_backward_with(&s);
-    for (size_t k = 0; k < n_in && code == NB_OK; k++) {
-        int64_t size = nb_size(in[k]);
-        code = nb_read_grad(in[k], row, size);
-        row += size;
+    const nb_var *other = j->forward ? j->out : j->in;
+    const size_t n = j->forward ? j->n_out : j->n_in;
+    const size_t step = j->forward ? j->columns : 1, apart = j->forward ? 1 : j->columns;
+    nb_code code = NB_OK;
+    nbi_block_begin(b, lanes);
+    for (size_t l = 0; l < lanes && code == NB_OK; l++) {
+        code = nbi_block_seed_one(b, *p->var, l, p->element, 1);
+        if (l + 1 < left)
+            advance(p);
     }
+    if (code == NB_OK)
+        code = nbi_block_run(b);
+    for (size_t k = 0; k < n && code == NB_OK; k++) {
+        for (size_t l = 0; l < lanes; l++)
+            nbi_block_read(b, other[k], l, to + l * apart, step);
+        to += (size_t)nb_size(other[k]) * step;
+    }
+    nbi_block_end(b);
     return code;
 }
 
-/* A Jacobian to be filled. */
-typedef struct jacobian {
-    nb_tape *t;
-    size_t n_out, n_in;
-    const nb_var *out, *in;
-    size_t rows, columns;
-    double *to; /* [rows columns] */
-} jacobian;
-
-static nb_code by_reverse(jacobian *j)
+nb_code nbi_dense_fill(const nbi_dense *j, double *to)
 {
-    double *row = j->to;
-    for (size_t k = 0; k < j->n_out; k++) {
-        const nbi_spot scratch = j->t->scratch.at;
-        const int64_t size = nb_size(j->out[k]);
-        double *unit = nbi_zeros(j->t, "jacobian", (size_t)size);
-        nb_code code = unit ? NB_OK : j->t->code;
-        for (int64_t i = 0; i < size && code == NB_OK; i++, row += j->columns) {
-            unit[i] = 1;
-            code = nbi_pull(j->out[k], unit, j->n_in, j->in, row);
-            unit[i] = 0;
-        }
-        nbi_give_back(&j->t->scratch, scratch);
-        if (code != NB_OK)
-            return code;
+    const size_t count = j->forward ? j->columns : j->rows;
+    nbi_block b;
+    if (!j->rows || !j->columns)
+        return NB_OK;
+    nb_code code = nbi_block_open(&b, j->what, j->t, j->forward, j->n_out, j->out, j->n_in, j->in);
+    if (code != NB_OK)
+        return code;
+    place p = first_of(j->forward ? j->in : j->out);
+    for (size_t at = 0; at < count && code == NB_OK; at += NBI_LANES) {
+        const size_t left = count - at, lanes = left < NBI_LANES ? left : NBI_LANES;
+        code = sweep(&b, j, &p, left, lanes, to + at * (j->forward ? 1 : j->columns));
     }
-    return NB_OK;
-}
-
-/* Column c: the derivative of all outputs along the direction dx of x. The column is scratch. */
-static nb_code push(jacobian *j, nb_var x, const double *dx, double *column, size_t c)
-{
-    nb_code code = nb_forward(1, &x, &dx);
-    double *at = column;
-    for (size_t k = 0; k < j->n_out && code == NB_OK; k++) {
-        int64_t size = nb_size(j->out[k]);
-        code = nb_read_tangent(j->out[k], at, size);
-        at += size;
-    }
-    for (size_t r = 0; r < j->rows && code == NB_OK; r++)
-        j->to[r * j->columns + c] = column[r];
+    nbi_block_close(&b);
     return code;
-}
-
-static nb_code by_forward(jacobian *j)
-{
-    double *column = nbi_zeros(j->t, "jacobian", j->rows);
-    if (!column)
-        return j->t->code;
-    memset(j->to, 0, j->rows * j->columns * sizeof *j->to);
-    for (size_t k = 0, c = 0; k < j->n_in; k++) {
-        const nbi_spot scratch = j->t->scratch.at;
-        const size_t size = (size_t)nb_size(j->in[k]);
-        double *unit = nbi_zeros(j->t, "jacobian", size);
-        nb_code code = unit ? NB_OK : j->t->code;
-        for (size_t i = 0; i < size && code == NB_OK && !nbi_still(j->t, j->in[k].index); i++) {
-            unit[i] = 1;
-            code = push(j, j->in[k], unit, column, c + i);
-            unit[i] = 0;
-        }
-        c += size;
-        nbi_give_back(&j->t->scratch, scratch);
-        if (code != NB_OK)
-            return code;
-    }
-    return NB_OK;
 }
 
 nb_code nb_jacobian(size_t n_out, const nb_var *out, size_t n_in, const nb_var *in,
@@ -142,7 +116,8 @@ nb_code nb_jacobian(size_t n_out, const nb_var *out, size_t n_in, const nb_var *
 {
     if (!n_out || !out || !n_in || !in || !rows_by_columns || (unsigned)mode > NB_JACOBIAN_REVERSE)
         return NB_ERR_ARGUMENT;
-    jacobian j = {out[0].tape, n_out, n_in, out, in, 0, 0, rows_by_columns};
+    nbi_dense j = {.what = "jacobian", .t = out[0].tape, .n_out = n_out, .out = out};
+    j.n_in = n_in, j.in = in;
     nb_code code = nbi_nodes(&j.t, "jacobian", n_in, in);
     if (code == NB_OK)
         code = nbi_nodes(&j.t, "jacobian", n_out, out);
@@ -156,10 +131,7 @@ nb_code nb_jacobian(size_t n_out, const nb_var *out, size_t n_in, const nb_var *
         return code;
     if (nbi_busy(j.t, "jacobian"))
         return j.t->code;
-    const nbi_spot scratch = j.t->scratch.at;
-    bool tall = j.columns < j.rows / 2; /* a forward sweep costs one to three reverse ones */
-    bool forward = mode == NB_JACOBIAN_AUTO ? tall : mode == NB_JACOBIAN_FORWARD;
-    code = forward ? by_forward(&j) : by_reverse(&j);
-    nbi_give_back(&j.t->scratch, scratch);
-    return code;
+    const bool tall = j.columns < j.rows / 2; /* a forward sweep costs one to three reverse ones */
+    j.forward = mode == NB_JACOBIAN_AUTO ? tall : mode == NB_JACOBIAN_FORWARD;
+    return nbi_dense_fill(&j, rows_by_columns);
 }

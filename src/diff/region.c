@@ -182,14 +182,13 @@ bool nbi_region_touched(nb_tape *t, const nbi_region *g, uint32_t low, const nb_
                      g->title);
             ok = false;
         }
-        const size_t n = live[i - low] && !nbi_still(t, i) ? nbi_operands(t, i) : 0;
-        for (size_t k = 0; ok && k < n; k++) {
-            const uint32_t x = nbi_operand(t, i, k);
-            if (x >= low)
-                live[x - low] = 1;
-            else if (!nbi_still(t, x))
-                ok = touch(t, set, x);
-        }
+        const uint32_t *x;
+        const size_t n = live[i - low] ? nbi_ways(t, i, &x) : 0;
+        for (size_t k = 0; ok && k < n; k++)
+            if (x[k] >= low)
+                live[x[k] - low] = 1;
+            else if (!nbi_still(t, x[k]))
+                ok = touch(t, set, x[k]);
     }
     nbi_give_back(&t->marks, spot);
     return ok;

@@ -58,6 +58,12 @@ typedef struct nbi_region {
     bool first_pass;
 } nbi_region;
 
+/* Whether output k has a node of its own, and is not an older one, a constant or another output. */
+static inline bool nbi_region_owns(const nbi_region *g, size_t k)
+{
+    return g->source[k] == g->base + 1 + (uint32_t)k;
+}
+
 /* A set of nodes in the order in which they came, in scratch. */
 typedef struct nbi_touched {
     uint32_t *list, *table;

@@ -200,10 +200,11 @@ static bool extend_mask(replay *r)
         memcpy(r->mask, r->wanted, base);
     }
     for (uint32_t i = low; i < high; i++) {
-        const size_t n = nbi_still(t, i) ? 0 : nbi_operands(t, i);
+        const uint32_t *x;
+        const size_t n = nbi_ways(t, i, &x);
         r->mask[i] = i < r->leaves;
         for (size_t k = 0; k < n && !r->mask[i]; k++)
-            r->mask[i] = r->mask[nbi_operand(t, i, k)];
+            r->mask[i] = r->mask[x[k]];
     }
     return true;
 }
@@ -240,10 +241,11 @@ static bool look(replay *r)
         if (r->has[k])
             reached[r->out[k].index - low] = 1;
     for (uint32_t i = high; i-- > low;) {
-        const size_t n = !reached[i - low] || nbi_still(t, i) ? 0 : nbi_operands(t, i);
+        const uint32_t *x;
+        const size_t n = reached[i - low] ? nbi_ways(t, i, &x) : 0;
         for (size_t k = 0; k < n; k++)
-            if (nbi_operand(t, i, k) >= low)
-                reached[nbi_operand(t, i, k) - low] = 1;
+            if (x[k] >= low)
+                reached[x[k] - low] = 1;
     }
     const bool ok = nbi_partials_finite(t, high - 1, low, reached, r->mask);
     nbi_give_back(&t->scratch, spot);

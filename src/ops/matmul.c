@@ -52,8 +52,7 @@ static nb_code check_operand(const nb_call *c, int k, bool flag)
     return NB_OK;
 }
 
-/* The batch axes of both, broadcast, into out->dims; their number. -1 after a refusal. */
-static int batch_shape(const nb_call *c, nb_shape *out)
+int nbi_batch_shape(const nb_call *c, nb_shape *out)
 {
     int rank[2], most = 0;
     for (int k = 0; k < 2; k++) {
@@ -88,7 +87,7 @@ static nb_code matmul_shape(const nb_call *c, nb_shape *out)
         out->rank = -1;
         return NB_OK;
     }
-    int rank = batch_shape(c, out);
+    int rank = nbi_batch_shape(c, out);
     if (rank < 0)
         return NB_ERR_SHAPE;
     if (a->rank > 1)

@@ -28,7 +28,7 @@ static int size_class(size_t bytes, size_t *rounded)
     return (shift + 1) * 8 + (int)(up - 8);
 }
 
-static void *buffer(nb_tape *t, size_t bytes)
+void *nbi_buffer(nb_tape *t, size_t bytes)
 {
     size_t size;
     void **head = &t->pool[size_class(bytes, &size)], *p = *head;
@@ -42,15 +42,20 @@ static void *buffer(nb_tape *t, size_t bytes)
 }
 
 /* Puts the buffer on its free list. */
-static void release(nb_tape *t, nbi_record *r)
+void nbi_buffer_release(nb_tape *t, void *p, size_t bytes)
 {
     size_t size;
-    const int class = size_class((size_t)r->size * nbi_element(t->dtype), &size);
+    const int class = size_class(bytes, &size);
     void **head = &t->pool[class];
     t->pool_low = class < t->pool_low ? class : t->pool_low;
     t->pool_high = class < t->pool_high ? t->pool_high : class + 1;
-    memcpy(r->grad, head, sizeof *head);
-    *head = r->grad;
+    memcpy(p, head, sizeof *head);
+    *head = p;
+}
+
+static void release(nb_tape *t, nbi_record *r)
+{
+    nbi_buffer_release(t, r->grad, (size_t)r->size * nbi_element(t->dtype));
     r->grad = NULL;
 }
 
@@ -65,7 +70,7 @@ void *nbi_adjoint(nb_tape *t, uint32_t i, bool *add)
     nbi_record *r = nbi_record_at(t, i);
     *add = t->hot.cells[i].adjoint != 0 && !r->fresh;
     if (!r->grad)
-        r->grad = buffer(t, (size_t)r->size * nbi_element(t->dtype));
+        r->grad = nbi_buffer(t, (size_t)r->size * nbi_element(t->dtype));
     if (r->grad) {
         t->hot.cells[i].adjoint = 1;
         r->fresh = false;

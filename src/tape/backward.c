@@ -44,9 +44,10 @@ static bool mark_wanted(nb_tape *t, const nb_sweep *s, uint32_t to)
         if (nb_retain_grad(s->want[k]).index <= to)
             w[s->want[k].index] = 1;
     for (uint32_t i = 0; i <= to; i++) {
-        size_t n = w[i] || nbi_still(t, i) ? 0 : nbi_operands(t, i);
+        const uint32_t *x;
+        size_t n = w[i] ? 0 : nbi_ways(t, i, &x);
         for (size_t k = 0; k < n && !w[i]; k++)
-            w[i] = w[nbi_operand(t, i, k)];
+            w[i] = w[x[k]];
     }
     t->wanted = w;
     return true;

@@ -9,33 +9,37 @@
  */
 #include "tape/tape.h"
 
-#define NBI_REAL   double
+#define NBI_REAL double
 #define NBI_SUFFIX
 #include "table/arithmetic.h"
 
 static double chain(double t, double slope) { return t != 0 ? t * slope : 0; }
 
-/* The tangent of scalar row node i. */
-static double tangent_of_row(const nb_tape *t, uint32_t i, int row)
+/* The tangent of scalar row node i; 0 for one that is no row. Expanded from the table: no row is
+ * missing. */
+static inline double tangent_of_row(const nb_tape *t, uint32_t i)
 {
-    double v[3] = {0}, d[3] = {0};
-    const double r = t->hot.cells[i].value;
-    for (int k = 0; k < nbi_rows[row].arity; k++) {
-        uint32_t at = nbi_operand(t, i, (size_t)k);
-        v[k] = t->hot.cells[at].value;
-        d[k] = t->tangent[at];
+    const nbi_cell *c = t->hot.cells;
+    const double *d = t->tangent, r = c[i].value;
+    const uint32_t a = t->hot.args[i].a, b = t->hot.args[i].b;
+    switch (t->hot.ops[i]) {
+#define UNARY(name, ...) \
+    case NBI_OP_##name:  \
+        return chain(d[a], nbi_slope_##name(c[a].value, r));
+#define BINARY(name, ...)                                                   \
+    case NBI_OP_##name:                                                     \
+    case NBI_OP_##name##_vc:                                                \
+    case NBI_OP_##name##_cv:                                                \
+        return chain(d[a], nbi_slope_x_##name(c[a].value, c[b].value, r)) + \
+               chain(d[b], nbi_slope_y_##name(c[a].value, c[b].value, r));
+#define TERNARY(name, ...)                                                    \
+    case NBI_OP_##name: {                                                     \
+        const uint32_t *k = t->list + a;                                      \
+        const double x = c[k[0]].value, y = c[k[1]].value, z = c[k[2]].value; \
+        return chain(d[k[0]], nbi_slope_x_##name(x, y, z, r)) +               \
+               chain(d[k[1]], nbi_slope_y_##name(x, y, z, r)) +               \
+               chain(d[k[2]], nbi_slope_z_##name(x, y, z, r));                \
     }
-    switch (row) {
-#define UNARY(name, ...) case NBI_ROW_##name: return chain(d[0], nbi_slope_##name(v[0], r));
-#define BINARY(name, ...)                                                                          \
-    case NBI_ROW_##name:                                                                           \
-        return chain(d[0], nbi_slope_x_##name(v[0], v[1], r)) +                                    \
-               chain(d[1], nbi_slope_y_##name(v[0], v[1], r));
-#define TERNARY(name, ...)                                                                         \
-    case NBI_ROW_##name:                                                                           \
-        return chain(d[0], nbi_slope_x_##name(v[0], v[1], v[2], r)) +                              \
-               chain(d[1], nbi_slope_y_##name(v[0], v[1], v[2], r)) +                              \
-               chain(d[2], nbi_slope_z_##name(v[0], v[1], v[2], r));
 #define TEST(name, ...)
 #include "table/table.def"
 #undef UNARY
@@ -112,14 +116,13 @@ bool nbi_push_tangents(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *gi
     for (uint32_t i = from; i < to; i++) {
         if (given && given[i])
             continue;
-        int row = nbi_row_of(t, i);
-        uint8_t op = t->hot.ops[i];
-        if (op == NBI_RECORD ? !nbi_forward_record(t, i) : false)
-            return false;
-        if (row >= 0 && op != NBI_STILL)
-            t->tangent[i] = tangent_of_row(t, i, row);
-        else if (op >= NBI_SUM && op <= NBI_MAXOUT)
+        const uint8_t op = t->hot.ops[i];
+        if (op > NBI_SPARE_15)
+            t->tangent[i] = tangent_of_row(t, i);
+        else if (op >= NBI_SUM)
             t->tangent[i] = nbi_tangent_many(t, i);
+        else if (op == NBI_RECORD && !nbi_forward_record(t, i))
+            return false;
     }
     return true;
 }

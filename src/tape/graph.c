@@ -89,6 +89,35 @@ uint32_t nbi_operand(const nb_tape *t, uint32_t i, size_t k)
     return k ? a.b : a.a;
 }
 
+size_t nbi_ways(const nb_tape *t, uint32_t i, const uint32_t **in)
+{
+    static const uint8_t arity[256] = {
+#define UNARY(name, ...) [NBI_OP_##name] = 1,
+#define BINARY(name, ...)                                                                          \
+    [NBI_OP_##name] = 2, [NBI_OP_##name##_vc] = 2, [NBI_OP_##name##_cv] = 2,
+#define TERNARY(name, ...) [NBI_OP_##name] = 3,
+#define TEST(name, ...)
+#include "table/table.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef TEST
+    };
+    const uint8_t op = t->hot.ops[i];
+    const nbi_args *a = &t->hot.args[i];
+    if (op > NBI_SPARE_15) {
+        *in = arity[op] < 3 ? (const uint32_t *)a : t->list + a->a;
+        return arity[op];
+    }
+    if (op == NBI_RECORD) {
+        const nbi_record *r = nbi_record_at(t, i);
+        *in = r->in;
+        return r->still ? 0 : r->n_in;
+    }
+    *in = t->list + a->a;
+    return op >= NBI_SUM && op <= NBI_MAXOUT ? a->b : 0;
+}
+
 size_t nb_count(const nb_tape *t) { return t ? t->hot.length : 0; }
 
 nb_var nb_node(nb_tape *t, size_t place)

@@ -213,6 +213,13 @@ double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k)
     return slope(&f, k);
 }
 
+void nbi_partials_many(const nb_tape *t, uint32_t i, double *z)
+{
+    node f = open(t, i);
+    for (size_t k = 0; k < f.n; k++)
+        z[k] = slope(&f, k);
+}
+
 /* ---- recording ------------------------------------------------------------------------------- */
 
 /* Operands as places in the list; only scalars may stand there. */

@@ -227,6 +227,10 @@ void *nbi_scratch(nb_tape *t, size_t bytes);
 
 /* ---- sweeping -------------------------------------------------------------------------------- */
 
+/* A buffer of so many bytes from the pool of adjoints; NULL after an error. The pool is emptied when the
+ * next backward sweep begins. */
+void *nbi_buffer(nb_tape *t, size_t bytes);
+void nbi_buffer_release(nb_tape *t, void *p, size_t bytes);
 /* The adjoint buffer of tensor node i, made if need be; *add says whether it holds something. */
 void *nbi_adjoint(nb_tape *t, uint32_t i, bool *add);
 /* Adds an array to the adjoint of node i, summing over axes along which i was broadcast. */
@@ -245,6 +249,8 @@ bool nbi_tangents_room(nb_tape *t, uint32_t from, uint32_t to);
 bool nbi_push_tangents(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *given);
 double nbi_tangent_many(const nb_tape *t, uint32_t i);
 double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k);
+/* The derivatives by all operands at once. */
+void nbi_partials_many(const nb_tape *t, uint32_t i, double *z);
 /* The plain sweep from node `from` down to `to`, restricted to wanted nodes if that is not NULL. */
 bool nbi_sweep(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *wanted);
 /* Anomaly mode's look at the nodes from `from` down to `to`: the local derivatives of those with
@@ -278,6 +284,9 @@ static inline nb_mark nbi_mark(nb_tape *t)
 /* Operand k of node i and their number, whatever its kind. */
 size_t nbi_operands(const nb_tape *t, uint32_t i);
 uint32_t nbi_operand(const nb_tape *t, uint32_t i, size_t k);
+/* The operands that a gradient may flow to from node i, constants among them, and their number: 0 for
+ * a still node. Valid until something is recorded. Made for walks over all nodes. */
+size_t nbi_ways(const nb_tape *t, uint32_t i, const uint32_t **in);
 /* The rows as operations, in the order of enum nbi_row; defined beside the table's scalar values. */
 typedef struct nbi_row_info {
     const char *name, *text;
