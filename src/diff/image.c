@@ -46,17 +46,17 @@ void nbi_image_take(nb_tape *t, const nbi_region *g, const nb_var *out, nbi_imag
 {
     nbi_cell *cells = t->hot.cells;
     for (size_t k = 0; k < g->n_out; k++) {
-        const uint32_t i = out[k].index, own = g->base + 1 + (uint32_t)k;
+        const uint32_t i = out[k].index, own = nbi_own(k);
         m->source[k] = i < g->base ? i : nbi_still(t, i) ? NBI_INERT : own;
         if (m->source[k] == own && cells[i].adjoint != 0)
-            m->source[k] = g->base + (uint32_t)cells[i].adjoint;
+            m->source[k] = nbi_own((size_t)cells[i].adjoint - 1);
         else if (m->source[k] == own)
             cells[i].adjoint = (double)(k + 1);
         if (m->source[k] == own || m->source[k] == NBI_INERT)
             take_value(t, &g->form[k], i, m);
     }
     for (size_t k = 0; k < g->n_out; k++)
-        if (m->source[k] == g->base + 1 + (uint32_t)k)
+        if (m->source[k] == nbi_own(k))
             cells[out[k].index].adjoint = 0;
     for (size_t k = 0; k < g->n_rng; k++)
         m->rng[k] = *g->rng[k];
@@ -88,8 +88,8 @@ bool nbi_image_record(nb_tape *t, const nbi_region *g, const nbi_image *m, nb_va
         const uint32_t s = m->source[k];
         if (s < g->base)
             in[k] = nbi_var(t, s);
-        else if (s != NBI_INERT && s - g->base - 1 < k)
-            in[k] = in[s - g->base - 1];
+        else if (s != NBI_INERT && s != nbi_own(k))
+            in[k] = in[nbi_own(0) - s];
         else if (!record_value(t, &g->form[k], m, s == NBI_INERT, &in[k]))
             return false;
     }
@@ -127,7 +127,7 @@ bool nbi_image_same(nb_tape *t, const nbi_region *g, int64_t step, const nbi_ima
     for (size_t k = 0; k < g->n_out; k++) {
         const nbi_form *f = &g->form[k];
         const uint32_t s = kept->source[k];
-        const bool valued = s == NBI_INERT || s == g->base + 1 + (uint32_t)k;
+        const bool valued = s == NBI_INERT || s == nbi_own(k);
         if (s != now->source[k]) {
             nbi_fail(t, NB_ERR_CALLBACK,
                      "%s: not pure: output %zu of call %lld is another node when it is recomputed",

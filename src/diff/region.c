@@ -37,6 +37,10 @@ static char *title_of(nb_tape *t, const char *what, const char *name)
 nbi_region *nbi_region_open(nb_tape *t, const nbi_region *like, const char *what, const char *name,
                             size_t context_bytes, size_t n_out)
 {
+    if (n_out > NBI_INERT / 4 || t->hot.length > NBI_INERT - 2 - n_out) {
+        nbi_fail(t, NB_ERR_LIMIT, "%s: no room for %zu outputs", what, n_out);
+        return NULL;
+    }
     nbi_region *g = room(t, 1, sizeof *g, like);
     bool ok = g && (g->title = title_of(t, what, name)) &&
               (g->in = room(t, g->n_in, sizeof *g->in, like->in)) &&
@@ -112,11 +116,13 @@ bool nbi_region_fits(nb_tape *t, const nbi_region *g, const nb_var *out)
 {
     for (size_t k = 0; k < g->n_out; k++) {
         const nbi_form *f = &g->form[k];
-        const nb_shape is = nb_shape_of(out[k]);
-        bool same = is.rank == f->rank;
+        const nbi_record *r =
+            nbi_is_tensor(t, out[k].index) ? nbi_record_at(t, out[k].index) : NULL;
+        bool same = (r ? r->rank : -1) == f->rank;
         for (int d = 0; same && d < f->rank; d++)
-            same = is.dims[d] == f->dims[d];
+            same = r->dims[d] == f->dims[d];
         if (!same) {
+            const nb_shape is = nb_shape_of(out[k]);
             char a[NBI_SHAPE_TEXT], b[NBI_SHAPE_TEXT];
             nbi_fail(t, NB_ERR_SHAPE, "%s: output %zu has shape %s, not %s", g->title, k,
                      nbi_shape_text(a, is.rank, is.dims), nbi_shape_text(b, f->rank, f->dims));
@@ -196,7 +202,6 @@ bool nbi_region_touched(nb_tape *t, const nbi_region *g, uint32_t low, const nb_
 
 bool nbi_region_forget(nb_tape *t, const nb_mark *m)
 {
-    nbi_adjoints_release(t, m->length, t->hot.length);
     nbi_truncate(t, m);
     return nbi_new_epoch(t, m->length) == NB_OK;
 }
@@ -292,10 +297,10 @@ bool nbi_region_close(nb_tape *t, nbi_region *g, const nbi_touched *set, const n
         g->node[k] = s;
         if (s == NBI_INERT)
             ok = record_constant(t, g, k, m);
-        else if (s == g->base + 1 + (uint32_t)k)
+        else if (s == nbi_own(k))
             ok = record_output(t, g, k, m);
         else if (s >= g->base)
-            g->node[k] = g->node[s - g->base - 1];
+            g->node[k] = g->node[nbi_own(0) - s];
     }
     for (size_t k = 0; k < g->n_out && ok; k++) {
         out[k] = nbi_var(t, g->node[k]);

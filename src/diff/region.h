@@ -10,7 +10,7 @@
  *
  *     an older node, below the base      the output is that node itself
  *     NBI_INERT                          a constant
- *     base + 1 + k                       a var of its own if it is output k, else the same as that
+ *     nbi_own(k)                         a var of its own if it is output k, else the same as that
  *
  * So vars that are one in the plain computation are one in the recomputed one, and every adjoint
  * is summed in the same order: gradients agree to the last bit.
@@ -34,6 +34,9 @@ typedef struct nbi_image {
     nb_rng *rng; /* the generators' states */
     uint32_t *source;
 } nbi_image;
+
+/* Counted down from the top, where no node's place is. */
+static inline uint32_t nbi_own(size_t k) { return NBI_INERT - 1 - (uint32_t)k; }
 
 /* The state of a base node. */
 typedef struct nbi_region {
@@ -61,7 +64,7 @@ typedef struct nbi_region {
 /* Whether output k has a node of its own, and is not an older one, a constant or another output. */
 static inline bool nbi_region_owns(const nbi_region *g, size_t k)
 {
-    return g->source[k] == g->base + 1 + (uint32_t)k;
+    return g->source[k] == nbi_own(k);
 }
 
 /* A set of nodes in the order in which they came, in scratch. */
@@ -87,7 +90,7 @@ bool nbi_region_fits(nb_tape *t, const nbi_region *g, const nb_var *out);
 /* Adds the older nodes that the outputs depend on through the nodes from `low` on. */
 bool nbi_region_touched(nb_tape *t, const nbi_region *g, uint32_t low, const nb_var *out,
                         nbi_touched *set);
-/* Forgets the nodes since the mark, and their adjoints; handles to them are stale. */
+/* Forgets the nodes since the mark; handles to them are stale. */
 bool nbi_region_forget(nb_tape *t, const nb_mark *m);
 /* Records the base and the outputs of the image. The outputs' vars, or false after an error. */
 bool nbi_region_close(nb_tape *t, nbi_region *g, const nbi_touched *set, const nbi_image *m,

@@ -69,10 +69,7 @@ static void restore_generators(replay *r)
 
 /* Whether output k is a var of its own in the state m, and not an older node or the same as another:
  * only such a one carries an adjoint. */
-static bool owned(const replay *r, const nbi_image *m, size_t k)
-{
-    return m->source[k] == r->g->base + 1 + (uint32_t)k;
-}
+static bool owned(const nbi_image *m, size_t k) { return m->source[k] == nbi_own(k); }
 
 /* Records a step from r->now, or the first one from the arguments; r->seen is what it returned. */
 static bool call(replay *r, int64_t step)
@@ -101,13 +98,47 @@ static void swap(nbi_image *a, nbi_image *b)
     *b = m;
 }
 
+/* Equal constants share a node (leaf.c). Those that the first step has made are made again below the
+ * base, for all further steps to find: else every step would make its own. */
+enum { SHARED = sizeof((nbi_hot *)0)->shared / sizeof(uint32_t) };
+
+typedef struct numbers {
+    int n;
+    double value[SHARED];
+} numbers;
+
+static numbers shared_since(const nb_tape *t, uint32_t low)
+{
+    numbers all = {.n = 0};
+    for (int k = 0; k < SHARED; k++) {
+        const uint32_t i = t->hot.shared[k];
+        if (i >= low && i < t->hot.length && t->hot.ops[i] == NBI_CONSTANT)
+            all.value[all.n++] = t->hot.cells[i].value;
+    }
+    return all;
+}
+
+static bool hoist(replay *r, const numbers *all)
+{
+    uint32_t at;
+    for (int k = 0; k < all->n; k++)
+        if (!nbi_constant_at(r->t, all->value[k], &at))
+            return false;
+    r->g->base = r->t->hot.length;
+    return true;
+}
+
 /* Moves r->now over one step. */
 static bool advance(replay *r, int64_t step)
 {
     bool ok = call(r, step);
     if (ok && r->touched && r->t->recording)
         ok = nbi_region_touched(r->t, r->g, r->before.length, r->out, r->touched);
+    const bool first = r->touched && step == 0;
+    const numbers shared = first ? shared_since(r->t, r->before.length) : (numbers){.n = 0};
     ok = nbi_region_forget(r->t, &r->before) && ok;
+    if (ok && first)
+        ok = hoist(r, &shared);
     swap(&r->now, &r->seen);
     return ok;
 }
@@ -162,8 +193,8 @@ static void collect(replay *r)
     for (size_t k = 0; k < r->g->n_out; k++) {
         const uint32_t i = r->g->node[k];
         const nbi_form *f = &r->g->form[k];
-        r->has[k] = owned(r, &r->next, k) && t->hot.cells[i].adjoint != 0;
-        if (!owned(r, &r->next, k))
+        r->has[k] = owned(&r->next, k) && t->hot.cells[i].adjoint != 0;
+        if (!owned(&r->next, k))
             continue;
         nbi_record *o = nbi_record_at(t, i);
         if (r->has[k])
@@ -270,7 +301,7 @@ static void pass_on(replay *r)
     for (size_t k = 0; k < r->g->n_out; k++) {
         const uint32_t i = r->in[k].index;
         const nbi_form *f = &r->g->form[k];
-        r->has[k] = owned(r, &r->now, k) && t->hot.cells[i].adjoint != 0;
+        r->has[k] = owned(&r->now, k) && t->hot.cells[i].adjoint != 0;
         if (r->has[k])
             memcpy(r->flow + f->at,
                    f->rank < 0 ? (void *)&t->hot.cells[i].adjoint : nbi_record_at(t, i)->grad,
@@ -286,6 +317,7 @@ static bool reverse_step(replay *r, int64_t step)
         pass_on(r);
         nbi_image_copy(r->g, &r->next, &r->now);
     }
+    nbi_adjoints_release(r->t, r->before.length, r->t->hot.length);
     return nbi_region_forget(r->t, &r->before) && ok;
 }
 
@@ -359,7 +391,7 @@ static void take_tangents(replay *r)
     for (size_t k = 0; k < r->g->n_out; k++) {
         const uint32_t i = r->out[k].index;
         const nbi_form *f = &r->g->form[k];
-        const bool own = owned(r, &r->seen, k), scalar = f->rank < 0;
+        const bool own = owned(&r->seen, k), scalar = f->rank < 0;
         const void *from = !own     ? NULL
                            : scalar ? (void *)&t->tangent[i]
                                     : nbi_record_at(t, i)->tangent;
@@ -376,7 +408,7 @@ static bool forward_step(replay *r, int64_t step)
     nbi_spot spot = t->tangents.at;
     const double *tangent = t->tangent;
     for (size_t k = 0; ok && step && k < r->g->n_out; k++)
-        if (r->has[k] && owned(r, &r->now, k))
+        if (r->has[k] && owned(&r->now, k))
             ok = give_tangent(t, &r->g->form[k], r->in[k].index, r->flow + r->g->form[k].at);
     ok = ok && nbi_push_tangents(t, r->leaves, t->hot.length, NULL);
     if (ok)
