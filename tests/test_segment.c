@@ -154,25 +154,28 @@ END_TEST
 
 /* ---- refusals -------------------------------------------------------------------------------- */
 
-/* What a function does, in which of its calls. */
+/* What a function does. */
+enum {
+    UNSET,
+    INERT,
+    FOREIGN,
+    STALE,
+    FAILING,
+    REWINDING,
+    SWEEPING,
+    BORROWING,
+    SHAPED,
+    DIFFERENT,
+    ELSEWHERE,
+    LATE_SHAPE,
+    LATE_FAILURE,
+    YOUNGER,
+    KINDS
+};
+
+/* And in which of its calls. */
 typedef struct mischief {
-    enum {
-        UNSET,
-        INERT,
-        FOREIGN,
-        STALE,
-        FAILING,
-        REWINDING,
-        SWEEPING,
-        BORROWING,
-        SHAPED,
-        DIFFERENT,
-        ELSEWHERE,
-        LATE_SHAPE,
-        LATE_FAILURE,
-        YOUNGER,
-        KINDS
-    } kind;
+    int kind;
     nb_tape *t, *other;
     nb_var stale, younger, older;
     nb_mark mark;
@@ -184,15 +187,15 @@ static const struct {
     const char *word;
     bool late; /* found by the sweep alone */
 } verdict[KINDS] = {
-    [UNSET] = {NB_ERR_CALLBACK, "output 1 of call 0 is not set"},
-    [INERT] = {NB_ERR_AXIS, "sum"},
-    [FOREIGN] = {NB_ERR_CALLBACK, "another tape"},
-    [STALE] = {NB_ERR_CALLBACK, "stale"},
-    [FAILING] = {NB_ERR_DOMAIN, "the function failed"},
-    [REWINDING] = {NB_ERR_CALLBACK, "rewind: called by"},
-    [SWEEPING] = {NB_ERR_CALLBACK, "backward: called by"},
-    [BORROWING] = {NB_ERR_ARGUMENT, "a gradient is borrowed inside"},
-    [SHAPED] = {NB_ERR_SHAPE, "output 1 has shape [2], not [3]"},
+    [UNSET] = {NB_ERR_CALLBACK, "output 1 of call 0 is not set", false},
+    [INERT] = {NB_ERR_AXIS, "sum", false},
+    [FOREIGN] = {NB_ERR_CALLBACK, "another tape", false},
+    [STALE] = {NB_ERR_CALLBACK, "stale", false},
+    [FAILING] = {NB_ERR_DOMAIN, "the function failed", false},
+    [REWINDING] = {NB_ERR_CALLBACK, "rewind: called by", false},
+    [SWEEPING] = {NB_ERR_CALLBACK, "backward: called by", false},
+    [BORROWING] = {NB_ERR_ARGUMENT, "a gradient is borrowed inside", false},
+    [SHAPED] = {NB_ERR_SHAPE, "output 1 has shape [2], not [3]", false},
     [DIFFERENT] = {NB_ERR_CALLBACK, "not pure: output 1 of call", true},
     [ELSEWHERE] = {NB_ERR_CALLBACK, "is another node when it is recomputed", true},
     [LATE_SHAPE] = {NB_ERR_SHAPE, "output 1 has shape [2], not [3]", true},

@@ -68,9 +68,11 @@ bool nbi_region_call(nb_tape *t, const nbi_region *g, int64_t step, uint32_t low
 {
     for (size_t k = 0; k < g->n_out; k++)
         out[k] = NB_NONE;
+    const bool recording = t->recording;
     t->busy++;
     nb_code code = g->once ? g->once(g->context, in, out) : g->step(g->context, step, in, out);
     t->busy--;
+    nb_set_recording(t, recording);
     if (code != NB_OK) {
         nbi_fail(t, code, "%s: the function failed (call %lld)", g->title, (long long)step);
         return false;
