@@ -129,13 +129,15 @@ typedef struct row_arrays {
     int64_t n;
 } row_arrays;
 
+static const nbi_crew alone = {NULL, 0};
+
 static void row_pass(const nbi_row_kernels *kernels, int c, bool reverse, const row_arrays *a)
 {
     if (reverse)
-        nbi_row_reverse(kernels, row_cases[c].row, 0, row_cases[c].arity, a->in, &a->r, &a->g,
-                        &a->to, false);
+        nbi_row_reverse(&alone, kernels, row_cases[c].row, 0, row_cases[c].arity, a->in, &a->r,
+                        &a->g, &a->to, false);
     else
-        nbi_row_forward(kernels, row_cases[c].row, row_cases[c].arity, a->in, &a->r);
+        nbi_row_forward(&alone, kernels, row_cases[c].row, row_cases[c].arity, a->in, &a->r);
 }
 
 static double measure_row(const nbi_row_kernels *kernels, int c, bool reverse, const row_arrays *a,

@@ -13,6 +13,7 @@
  * text contained in their name. */
 #include "bench.h"
 #include "kernels/matmul.h"
+#include "peak.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,11 +21,6 @@
 #include <string.h>
 #include <time.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
 #ifdef NB_HAVE_OPENBLAS
 #include <cblas.h>
 #endif
@@ -52,134 +48,6 @@ static double median(double *v, int n)
 {
     qsort(v, (size_t)n, sizeof *v, ascending);
     return v[n / 2];
-}
-
-/* ---- the peak -------------------------------------------------------------------------------- */
-
-enum { CHAINS = 16, TURNS = 20000 };
-
-/* Each runs TURNS x CHAINS fused multiply-adds and returns the floating-point operations
- * that makes; the sums go to `sink` so that they are computed. */
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) static double fma_avx512(bool is_double, void *sink)
-{
-    __m512 s[CHAINS];
-    __m512d d[CHAINS];
-    for (int i = 0; i < CHAINS; i++)
-        s[i] = _mm512_setzero_ps(), d[i] = _mm512_setzero_pd();
-    const __m512 x = _mm512_set1_ps(0.5F);
-    const __m512d y = _mm512_set1_pd(0.5);
-    for (int t = 0; t < TURNS && !is_double; t++)
-#pragma GCC unroll 16
-        for (int i = 0; i < CHAINS; i++)
-            s[i] = _mm512_fmadd_ps(s[i], x, x);
-    for (int t = 0; t < TURNS && is_double; t++)
-#pragma GCC unroll 16
-        for (int i = 0; i < CHAINS; i++)
-            d[i] = _mm512_fmadd_pd(d[i], y, y);
-    if (is_double)
-        memcpy(sink, d, sizeof d);
-    else
-        memcpy(sink, s, sizeof s);
-    return 2.0 * CHAINS * TURNS * (is_double ? 8 : 16);
-}
-
-__attribute__((target("avx2,fma"))) static double fma_avx2(bool is_double, void *sink)
-{
-    enum { FEW = 12 }; /* of 16 registers */
-    __m256 s[FEW];
-    __m256d d[FEW];
-    for (int i = 0; i < FEW; i++)
-        s[i] = _mm256_setzero_ps(), d[i] = _mm256_setzero_pd();
-    const __m256 x = _mm256_set1_ps(0.5F);
-    const __m256d y = _mm256_set1_pd(0.5);
-    for (int t = 0; t < TURNS && !is_double; t++)
-#pragma GCC unroll 12
-        for (int i = 0; i < FEW; i++)
-            s[i] = _mm256_fmadd_ps(s[i], x, x);
-    for (int t = 0; t < TURNS && is_double; t++)
-#pragma GCC unroll 12
-        for (int i = 0; i < FEW; i++)
-            d[i] = _mm256_fmadd_pd(d[i], y, y);
-    if (is_double)
-        memcpy(sink, d, sizeof d);
-    else
-        memcpy(sink, s, sizeof s);
-    return 2.0 * FEW * TURNS * (is_double ? 4 : 8);
-}
-#elif defined(__aarch64__)
-static double fma_neon(bool is_double, void *sink)
-{
-    float32x4_t s[CHAINS];
-    float64x2_t d[CHAINS];
-    for (int i = 0; i < CHAINS; i++)
-        s[i] = vdupq_n_f32(0), d[i] = vdupq_n_f64(0);
-    const float32x4_t x = vdupq_n_f32(0.5F);
-    const float64x2_t y = vdupq_n_f64(0.5);
-    for (int t = 0; t < TURNS && !is_double; t++)
-#pragma GCC unroll 16
-        for (int i = 0; i < CHAINS; i++)
-            s[i] = vfmaq_f32(x, s[i], x);
-    for (int t = 0; t < TURNS && is_double; t++)
-#pragma GCC unroll 16
-        for (int i = 0; i < CHAINS; i++)
-            d[i] = vfmaq_f64(y, d[i], y);
-    if (is_double)
-        memcpy(sink, d, sizeof d);
-    else
-        memcpy(sink, s, sizeof s);
-    return 2.0 * CHAINS * TURNS * (is_double ? 2 : 4);
-}
-#endif
-
-/* Without fused instructions: a multiplication and an addition, 16 bytes wide. */
-static double fma_plain(bool is_double, void *sink)
-{
-    enum { FEW = 12 };
-    typedef float quad __attribute__((vector_size(16)));
-    typedef double pair __attribute__((vector_size(16)));
-    quad s[FEW] = {{0}};
-    pair d[FEW] = {{0}};
-    for (int t = 0; t < TURNS && !is_double; t++)
-#pragma GCC unroll 12
-        for (int i = 0; i < FEW; i++)
-            s[i] = s[i] * 0.5F + 0.5F;
-    for (int t = 0; t < TURNS && is_double; t++)
-#pragma GCC unroll 12
-        for (int i = 0; i < FEW; i++)
-            d[i] = d[i] * 0.5 + 0.5;
-    if (is_double)
-        memcpy(sink, d, sizeof d);
-    else
-        memcpy(sink, s, sizeof s);
-    return 2.0 * FEW * TURNS * (is_double ? 2 : 4);
-}
-
-static double fma_loop(nbi_isa isa, bool is_double, void *sink)
-{
-#if defined(__x86_64__)
-    if (isa == NBI_ISA_AVX512)
-        return fma_avx512(is_double, sink);
-    if (isa == NBI_ISA_AVX2)
-        return fma_avx2(is_double, sink);
-#elif defined(__aarch64__)
-    if (isa == NBI_ISA_NEON)
-        return fma_neon(is_double, sink);
-#endif
-    return fma_plain(is_double, sink);
-}
-
-/* Floating-point operations per second of the fastest of a few short runs. */
-static double peak(nbi_isa isa, bool is_double)
-{
-    double sink[8 * CHAINS], best = 0;
-    for (int s = 0; s < 8; s++) {
-        double t = now(), flop = fma_loop(isa, is_double, sink);
-        t = now() - t;
-        if (flop / t > best)
-            best = flop / t;
-    }
-    return best;
 }
 
 /* ---- one case -------------------------------------------------------------------------------- */
@@ -304,7 +172,7 @@ static void time_case(const char *name, const shape *s, const nbi_matmul *x, set
 {
     const double flop = 2.0 * (double)x->m * (double)x->n * (double)x->k;
     const nbi_matmul_fn run = nbi_matmul_choose(set.isa, set.is_double);
-    const double top = peak(set.isa, set.is_double), guess = 1.3 * flop / top + 1e-8;
+    const double top = bench_peak(set.isa, set.is_double), guess = 1.3 * flop / top + 1e-8;
     const int64_t repeats = guess > 1e-3 ? 1 : (int64_t)(1e-3 / guess) + 1;
     const double budget = set.quick ? 0.02 : 0.3;
     int samples = (int)(budget / (guess * (double)repeats));
@@ -312,7 +180,7 @@ static void time_case(const char *name, const shape *s, const nbi_matmul *x, set
     double ours[MOST_SAMPLES], share[MOST_SAMPLES];
     for (int i = 0; i < samples; i++) {
         ours[i] = own_seconds(x, run, repeats);
-        share[i] = flop / ours[i] / peak(set.isa, set.is_double);
+        share[i] = flop / ours[i] / bench_peak(set.isa, set.is_double);
     }
     print(name, "gflops", flop / median(ours, samples) * 1e-9, "gflop/s", "-");
     print(name, "of_peak", median(share, samples), "ratio", s->of_peak);

@@ -58,15 +58,21 @@ static const task tasks[] = {
      "<=36000",
      "<=38500"},
     {"lstm", TASK_LSTM, LOSS_SQUARED, false, 0, {0}, 16, "<=5500", "-"},
+    {"lstm_steps", TASK_LSTM_STEPS, LOSS_SQUARED, false, 0, {0}, 16, "-", "-"},
     {"cnn", TASK_CNN, LOSS_SOFTMAX, true, 0, {0}, 32, "<=900", "-"},
 };
+
+static bool is_recurrent(const task *t)
+{
+    return t->kind == TASK_LSTM || t->kind == TASK_LSTM_STEPS;
+}
 
 size_t task_parameters(const task *t)
 {
     size_t n = 0;
     for (int l = 0; l < t->layers; l++)
         n += (size_t)((t->size[l] + 1) * t->size[l + 1]);
-    if (t->kind == TASK_LSTM)
+    if (is_recurrent(t))
         n = (FEATURES + UNITS + 1) * 4 * UNITS;
     if (t->kind == TASK_CNN)
         n = FIRST * (KERNEL + 1) + SECOND * (FIRST * KERNEL + 1) +
@@ -76,14 +82,14 @@ size_t task_parameters(const task *t)
 
 size_t task_inputs(const task *t)
 {
-    return (size_t)(t->batch * (t->kind == TASK_LSTM  ? STEPS * FEATURES
+    return (size_t)(t->batch * (is_recurrent(t)       ? STEPS * FEATURES
                                 : t->kind == TASK_CNN ? SIDE * SIDE
                                                       : t->size[0]));
 }
 
 size_t task_targets(const task *t)
 {
-    return (size_t)(t->batch * (t->kind == TASK_LSTM  ? STEPS * UNITS
+    return (size_t)(t->batch * (is_recurrent(t)       ? STEPS * UNITS
                                 : t->kind == TASK_CNN ? 1
                                                       : t->size[t->layers]));
 }

@@ -12,7 +12,7 @@
 
 enum { MOST_LAYERS = 4 };
 
-typedef enum task_kind { TASK_MLP, TASK_LSTM, TASK_CNN } task_kind;
+typedef enum task_kind { TASK_MLP, TASK_LSTM, TASK_LSTM_STEPS, TASK_CNN } task_kind;
 typedef enum task_loss { LOSS_LOGISTIC, LOSS_SOFTMAX, LOSS_SQUARED } task_loss;
 
 typedef struct task {
@@ -35,13 +35,13 @@ enum { SIDE = 28, FIRST = 8, SECOND = 16, KERNEL = 9, LEFT = SIDE / 4, CLASSES =
 typedef struct state {
     const task *task;
     size_t parameters, inputs, targets;
-    float *p, *g;  /* [parameters] */
-    float *m, *v;  /* moments, for Adam */
-    double steps;  /* taken by Adam */
-    float *x;      /* [inputs] */
-    float *target; /* [targets] */
+    float *p, *g;   /* [parameters] */
+    float *m, *v;   /* moments, for Adam */
+    double steps;   /* taken by Adam */
+    float *x;       /* [inputs] */
+    float *target;  /* [targets] */
     int64_t *label; /* [batch] */
-    void *work;    /* the gradient function's own */
+    void *work;     /* the gradient function's own */
 } state;
 
 typedef double gradient_fn(state *s);

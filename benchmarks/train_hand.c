@@ -3,8 +3,7 @@
  * everything allocated once, products by the kernel given, elementwise loops fused and vectorised.
  */
 #include "kernels/matmul.h"
-#include "kernels/vmath.h"
-#include "train.h"
+#include "train_hand.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -12,17 +11,6 @@
 #ifdef NB_HAVE_OPENBLAS
 #include <cblas.h>
 #endif
-
-/* What it works in; each array as long as the task needs. */
-typedef struct hand {
-    product_fn *product;
-    const nbi_vmath *v;
-    float *a[MOST_LAYERS + 1]; /* activations of an MLP; a[0] is the input */
-    float *d[2];               /* adjoints of two neighbouring layers, by turns */
-    float *gate, *cell, *tanh_cell, *h, *gate_adjoint, *h_adjoint, *cell_adjoint;
-    float *part[8]; /* of the convolutional task */
-    int32_t *winner[2];
-} hand;
 
 /* ---- products -------------------------------------------------------------------------------- */
 
@@ -71,7 +59,7 @@ static WIDE void tanh_back(int64_t n, const float *y, float *d)
         d[i] *= 1 - y[i] * y[i];
 }
 
-static WIDE void column_sums(int64_t rows, int64_t columns, const float *d, float *out)
+WIDE void column_sums(int64_t rows, int64_t columns, const float *d, float *out)
 {
     memset(out, 0, (size_t)columns * sizeof *out);
     for (int64_t i = 0; i < rows; i++)
@@ -79,9 +67,7 @@ static WIDE void column_sums(int64_t rows, int64_t columns, const float *d, floa
             out[j] += d[i * columns + j];
 }
 
-/* Scores z to the adjoints d of the mean loss, which is returned. */
-static double softmax_loss(int64_t rows, int64_t columns, const float *z, const int64_t *label,
-                           float *d)
+double softmax_loss(int64_t rows, int64_t columns, const float *z, const int64_t *label, float *d)
 {
     double loss = 0;
     for (int64_t i = 0; i < rows; i++, z += columns, d += columns) {
@@ -236,7 +222,7 @@ static double lstm(state *s)
 
 /* ---- the calls ------------------------------------------------------------------------------- */
 
-static float *room(bool *good, int64_t n)
+float *room(bool *good, int64_t n)
 {
     float *x = aligned_alloc(64, ((size_t)n * sizeof *x + 127) / 64 * 64);
     *good = *good && x;
@@ -261,7 +247,7 @@ bool hand_open(state *s, product_fn *product)
     }
     for (int j = 0; j < 2; j++)
         w->d[j] = room(&good, k->batch * widest);
-    if (k->kind == TASK_LSTM) {
+    if (k->kind == TASK_LSTM || k->kind == TASK_LSTM_STEPS) {
         const int64_t all = STEPS * k->batch * UNITS;
         float **const parts[] = {&w->cell, &w->tanh_cell, &w->h, &w->h_adjoint, &w->cell_adjoint};
         for (size_t j = 0; j < sizeof parts / sizeof *parts; j++)
@@ -269,6 +255,8 @@ bool hand_open(state *s, product_fn *product)
         w->gate = room(&good, 4 * all);
         w->gate_adjoint = room(&good, 4 * all);
     }
+    if (k->kind == TASK_CNN)
+        good = (w->convolution = convolution_open(k)) && good;
     return good;
 }
 
@@ -283,7 +271,16 @@ void hand_close(state *s)
                             w->gate, w->h_adjoint, w->cell_adjoint, w->gate_adjoint};
     for (size_t j = 0; j < sizeof parts / sizeof *parts; j++)
         free(parts[j]);
+    convolution_close(w->convolution);
     free(w);
 }
 
-double hand_gradient(state *s) { return s->task->kind == TASK_LSTM ? lstm(s) : mlp(s); }
+double hand_gradient(state *s)
+{
+    switch (s->task->kind) {
+    case TASK_LSTM:
+    case TASK_LSTM_STEPS: return lstm(s);
+    case TASK_CNN: return hand_convolution(s);
+    default: return mlp(s);
+    }
+}

@@ -32,10 +32,18 @@ static void lend_parameters(state *s)
         parameter(s, NB_SHAPE(k->size[l], k->size[l + 1]));
         parameter(s, NB_SHAPE(k->size[l + 1]));
     }
-    if (k->kind == TASK_LSTM) {
+    if (k->kind == TASK_LSTM || k->kind == TASK_LSTM_STEPS) {
         parameter(s, NB_SHAPE(FEATURES, 4 * UNITS));
         parameter(s, NB_SHAPE(UNITS, 4 * UNITS));
         parameter(s, NB_SHAPE(4 * UNITS));
+    }
+    if (k->kind == TASK_CNN) {
+        parameter(s, NB_SHAPE(FIRST, 1, 3, 3));
+        parameter(s, NB_SHAPE(FIRST));
+        parameter(s, NB_SHAPE(SECOND, FIRST, 3, 3));
+        parameter(s, NB_SHAPE(SECOND));
+        parameter(s, NB_SHAPE(SECOND * LEFT * LEFT, CLASSES));
+        parameter(s, NB_SHAPE(CLASSES));
     }
 }
 
@@ -93,8 +101,14 @@ static nb_var mlp(state *s, const model *m)
     return a;
 }
 
-/* One step at a time: i, f, o = sigmoid, g = tanh of the gates; c = f c + i g, h = o tanh c. */
 static nb_var lstm(state *s, const model *m)
+{
+    nb_var x = nb_borrow_constant(m->t, NB_SHAPE(STEPS, s->task->batch, FEATURES), s->x);
+    return nb_lstm(x, m->p[0], m->p[1], m->p[2], NB_NONE, NB_NONE);
+}
+
+/* The same from single operations: c = f c + i g, h = o tanh c. */
+static nb_var lstm_by_steps(state *s, const model *m)
 {
     const int64_t n = s->task->batch;
     nb_var x = nb_borrow_constant(m->t, NB_SHAPE(STEPS, n, FEATURES), s->x);
@@ -112,10 +126,24 @@ static nb_var lstm(state *s, const model *m)
     return nb_stack(STEPS, all, 0);
 }
 
+static nb_var cnn(state *s, const model *m)
+{
+    const nb_conv_options around = {.padding = {1, 1}};
+    const int64_t n = s->task->batch;
+    nb_var x = nb_borrow_constant(m->t, NB_SHAPE(n, 1, SIDE, SIDE), s->x);
+    nb_var a = nb_max_pool2d(nb_relu(nb_conv2d(x, m->p[0], m->p[1], &around)), 2, 2, NULL);
+    nb_var b = nb_max_pool2d(nb_relu(nb_conv2d(a, m->p[2], m->p[3], &around)), 2, 2, NULL);
+    return nb_affine(nb_reshape(b, NB_SHAPE(n, -1)), m->p[4], m->p[5]);
+}
+
 double tape_gradient(state *s)
 {
     model *m = s->work;
-    nb_var z = s->task->kind == TASK_LSTM ? lstm(s, m) : mlp(s, m);
+    const task_kind kind = s->task->kind;
+    nb_var z = kind == TASK_LSTM         ? lstm(s, m)
+               : kind == TASK_LSTM_STEPS ? lstm_by_steps(s, m)
+               : kind == TASK_CNN        ? cnn(s, m)
+                                         : mlp(s, m);
     nb_var loss = loss_of(s, z);
     const double value = nb_value(loss);
     nb_backward(loss);

@@ -89,7 +89,7 @@ nb_code nbi_affine_adjoints(const nb_call *c, const nb_array *g, nb_array *const
             return NB_ERR_MEMORY;
     }
     if (gin[2])
-        nbi_column_sums(g->dtype, n, m, g->data, gin[2]->data, add[2]);
+        nbi_column_sums(&c->tape->crew, g->dtype, n, m, g->data, gin[2]->data, add[2]);
     return NB_OK;
 }
 

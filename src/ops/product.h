@@ -15,14 +15,15 @@
 #define NABLA_SRC_PRODUCT_H
 
 #include <nabla/op.h>
+#include "base/pool.h"
 #include "kernels/matmul.h"
 
 double nbi_dot(nb_dtype d, int64_t n, const void *a, const void *b);
 /* A scale of exactly 0 contributes exactly 0, whatever x. */
 void nbi_scaled(nb_dtype d, int64_t n, double scale, const void *x, void *y, bool add);
 /* x [rows columns] to sums [columns]. */
-void nbi_column_sums(nb_dtype d, int64_t rows, int64_t columns, const void *x, void *sums,
-                     bool add);
+void nbi_column_sums(const nbi_crew *crew, nb_dtype d, int64_t rows, int64_t columns, const void *x,
+                     void *sums, bool add);
 
 /* The rules of a call whose operands are two vectors of one length and whose result is a scalar. */
 nb_code nbi_dot_forward(const nb_call *c);
