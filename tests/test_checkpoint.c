@@ -157,6 +157,30 @@ START_TEST(blocks)
 }
 END_TEST
 
+/* Second derivatives as numbers. */
+START_TEST(hessians)
+{
+    both p;
+    double H[2][4], Hv[2][2], tol = _i % 2 ? 1e-5 : 1e-12;
+    static const double v[2] = {.5, -2};
+    build(&p, _i / 2, _i % 2 ? NB_F32 : NB_F64);
+    for (int k = 0; k < 2; k++) {
+        const nb_var in[] = {p.m[k].s, p.m[k].u};
+        ck_assert_int_eq(nb_hessian(p.f[k], 2, in, H[k]), NB_OK);
+        ck_assert_int_eq(nb_hvp(p.f[k], 2, in, (const double *const[]){v, v + 1},
+                                (double *const[]){Hv[k], Hv[k] + 1}),
+                         NB_OK);
+    }
+    for (int i = 0; i < 4; i++)
+        ck_assert_msg(fabs(H[0][i] - H[1][i]) <= tol * (1 + fabs(H[0][i])), "%d: %.17g, not %.17g",
+                      i, H[1][i], H[0][i]);
+    for (int i = 0; i < 2; i++)
+        ck_assert_msg(fabs(Hv[0][i] - Hv[1][i]) <= tol * (1 + fabs(Hv[0][i])),
+                      "%d: %.17g, not %.17g", i, Hv[1][i], Hv[0][i]);
+    demolish(&p);
+}
+END_TEST
+
 /* Any number of steps with any memory: as without, and as many calls as the theory needs. */
 START_TEST(loops)
 {
@@ -188,6 +212,7 @@ int main(void)
     tcase_add_loop_test(c, forward, 0, n);
     tcase_add_loop_test(c, twice, 0, n);
     tcase_add_loop_test(c, blocks, 0, n);
+    tcase_add_loop_test(c, hessians, 0, n);
     tcase_add_loop_test(c, loops, 0, 9 * 5);
     return run_case("checkpoint", c);
 }
