@@ -47,7 +47,8 @@ NB_API nb_var nb_batch_norm(nb_var x, nb_var gain, nb_var bias, double eps,
 
 /* Each element is 0 with probability p (to within 2^-32), else x / (1 - p). A selection: what is
  * dropped is exactly 0 with gradient exactly 0, whatever x. The node keeps its mask, a bit an
- * element; r moves on by one number for two elements. */
+ * element; r moves on by at most one number for two elements. A
+ * function that records its operations once more must start from a copy of r. */
 NB_API nb_var nb_dropout(nb_var x, double p, nb_rng *r);
 
 /* ---- lookup ---------------------------------------------------------------------------------- */

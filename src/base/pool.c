@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_THREADS = 1024, PARTS_EACH = 4, LINE = 64, AWAKE_NS = 30000, MESSAGE = 120 };
+enum { MOST_THREADS = 1024, PARTS_EACH = 4, LINE = 64, AWAKE_NS = 50000, MESSAGE = 120 };
 
 #define INSIDE 0x3fffffffu
 #define STOP   0x40000000u

@@ -1,19 +1,16 @@
 /*
  * Normalising: the passes over an array, piece by piece. See norm.h.
  *
- * Elements of x stand at ((a channels) + c) inner + i. Where inner is 1 a piece runs along the
- * channels, so that gains move along with the elements; elsewhere it runs along the inner axis and
- * has one channel. A tile is what is summed at once: a line, a channel, or, for columns with inner
- * 1, up to NBI_PIECE neighbouring channels. A tile's pieces add to one set of NBI_PIECE totals;
- * where they belong to one cell the totals are added up in pairs at the end. Every BLOCK pieces the
- * totals are put by, so that the error grows with the length divided by BLOCK.
+ * Elements of x stand at ((a channels) + c) inner + i. A tile is what is summed at once: a line, a
+ * channel, or, where channels are cells and inner is 1, up to NBI_PIECE neighbouring channels. The
+ * first two have one total for all their pieces, the last has a total per channel. Every BLOCK pieces
+ * the totals are put by, so that the error grows with the length divided by BLOCK.
  */
 #include "kernels/norm.h"
 
 #include "kernels/reduce.h"
 
 #include <math.h>
-#include <string.h>
 
 enum { BLOCK = 128 };
 
@@ -47,122 +44,112 @@ static const void *at(const nbi_norm_pass *p, const void *array, int64_t i)
     return (const char *)array + (size_t)i * element(p);
 }
 
+static void *place(const nbi_norm_pass *p, void *array, int64_t i)
+{
+    return (char *)array + (size_t)i * element(p);
+}
+
 /* ---- pieces ---------------------------------------------------------------------------------- */
 
-/* A tile of w channels from `channel` on, of lines or parts of lines [line, end), walked piece by
- * piece: at most NBI_PIECE elements at `at`, which are one channel's, or neighbouring channels'. */
+/* Whether neighbouring elements belong to different cells. */
+static bool in_rows(const nbi_norm *s) { return s->columns && s->inner == 1; }
+
+/* A tile of w channels from `channel` on, of the lines from `line` to `end`, walked piece by piece.
+ * Of runs each has a piece of its own; elsewhere the tile's part of a line is one piece. */
 typedef struct walk {
-    const nbi_norm *s;
+    const nbi_norm_pass *p;
     int64_t line, end, step; /* lines to go through, and the distance to the next */
     int64_t channel, w;
-    int64_t c, i; /* the next piece, within the tile */
-    int64_t at;   /* of the piece: its first element, its channel, its line */
-    int64_t piece_channel, piece_line;
-    int n;
+    int64_t c;  /* of the next piece, within the tile */
+    int64_t at; /* of the piece: where its elements start */
+    int64_t cell, group_channel;
+    nbi_norm_piece piece;
 } walk;
+
+static walk walk_from(const nbi_norm_pass *p, int64_t line, int64_t end, int64_t step)
+{
+    const nbi_norm *s = p->s;
+    walk k = {.p = p, .line = line, .end = end, .step = step, .w = s->channels};
+    k.piece.kind = in_rows(s) ? NBI_NORM_ROW : s->inner == 1 ? NBI_NORM_LINE : NBI_NORM_RUN;
+    return k;
+}
+
+/* The cells from `cell` on: one line, or w channels of all lines. */
+static walk cell_walk(const nbi_norm_pass *p, int64_t cell, int64_t w)
+{
+    if (!p->s->columns)
+        return walk_from(p, cell, cell + 1, 1);
+    walk k = walk_from(p, 0, p->s->outer, 1);
+    k.channel = cell, k.w = w;
+    return k;
+}
+
+/* w channels of all lines of the group that `channel` is in. */
+static walk channel_walk(const nbi_norm_pass *p, int64_t channel, int64_t w)
+{
+    const nbi_norm *s = p->s;
+    const int64_t group = channel / s->channels;
+    walk k = walk_from(p, group, s->outer, s->groups);
+    k.channel = channel - group * s->channels, k.w = w;
+    return k;
+}
 
 static bool next(walk *k)
 {
-    const nbi_norm *s = k->s;
-    if (k->c == k->w || s->inner == 0)
+    const nbi_norm *s = k->p->s;
+    if (k->c == k->w)
         k->c = 0, k->line += k->step;
     if (k->line >= k->end || k->w == 0 || s->inner == 0)
         return false;
-    k->piece_line = k->line;
-    k->piece_channel = k->channel + k->c;
-    k->at = (k->line * s->channels + k->channel + k->c) * s->inner + k->i;
-    const int64_t left = s->inner == 1 ? k->w - k->c : s->inner - k->i;
-    k->n = (int)(left < NBI_PIECE ? left : NBI_PIECE);
-    if (s->inner == 1)
-        k->c += k->n;
-    else if ((k->i += k->n) == s->inner)
-        k->i = 0, k->c++;
+    const int64_t channel = k->channel + k->c, group = s->columns ? 0 : k->line % s->groups;
+    k->at = (k->line * s->channels + channel) * s->inner;
+    k->cell = s->columns ? channel : k->line;
+    k->group_channel = group * s->channels + channel;
+    k->piece.n = s->inner == 1 ? k->w : s->inner;
+    k->c += s->inner == 1 ? k->w : 1;
+    k->piece.scale = s->scale + k->cell;
+    k->piece.mean = s->mean + k->cell;
+    k->piece.rate = s->rate + k->cell;
     return true;
 }
 
-/* A line's elements, or those of w channels in every line of a group. */
-static walk line_walk(const nbi_norm *s, int64_t line)
+/* The same, and what the elements meet of the channels. */
+static bool next_with_gain(walk *k)
 {
-    return (walk){.s = s, .line = line, .end = line + 1, .step = 1, .w = s->channels};
+    const nbi_norm_pass *p = k->p;
+    if (!next(k))
+        return false;
+    k->piece.gain = p->gain ? at(p, p->gain, k->group_channel) : NULL;
+    k->piece.bias = p->bias ? at(p, p->bias, k->group_channel) : NULL;
+    return true;
 }
-
-static walk channel_walk(const nbi_norm *s, int64_t channel, int64_t w)
-{
-    const int64_t group = s->columns ? 0 : channel / s->channels;
-    return (walk){.s = s,
-                  .line = group,
-                  .end = s->outer,
-                  .step = s->columns ? 1 : s->groups,
-                  .channel = channel - group * s->channels,
-                  .w = w};
-}
-
-static walk cell_walk(const nbi_norm *s, int64_t cell, int64_t w)
-{
-    return s->columns ? channel_walk(s, cell, w) : line_walk(s, cell);
-}
-
-/* Whether all elements of a cell's tile belong to that one cell. */
-static bool single(const nbi_norm *s) { return !s->columns || s->inner != 1; }
 
 /* Cells to take at a time. */
 static int64_t tile(const nbi_norm *s, int64_t left)
 {
-    return single(s) ? 1 : left < NBI_PIECE ? left : NBI_PIECE;
-}
-
-static void level(double *to, int n, double value)
-{
-    for (int i = 0; i < n; i++)
-        to[i] = value;
-}
-
-/* Fills what the piece's elements meet of their cells. */
-static void meet_cells(const walk *k, nbi_norm_place *c)
-{
-    const nbi_norm *s = k->s;
-    const int64_t cell = s->columns ? k->piece_channel : k->piece_line;
-    const size_t bytes = (size_t)k->n * sizeof(double);
-    if (!single(s)) {
-        memcpy(c->scale, s->scale + cell, bytes);
-        memcpy(c->mean, s->mean + cell, bytes);
-        memcpy(c->rate, s->rate + cell, bytes);
-        return;
-    }
-    level(c->scale, k->n, s->scale[cell]);
-    level(c->mean, k->n, s->mean[cell]);
-    level(c->rate, k->n, s->rate[cell]);
-}
-
-/* to[i] = the element of a gain or bias that meets the piece's i-th, or `missing`. */
-static void meet_channels(const nbi_norm_pass *p, const walk *k, const void *from, double missing,
-                          double *to)
-{
-    const nbi_norm *s = k->s;
-    const int64_t group = s->columns ? 0 : k->piece_line % s->groups;
-    const int64_t first = group * s->channels + k->piece_channel;
-    if (!from) {
-        level(to, k->n, missing);
-    } else if (s->inner == 1) {
-        nbi_get(p->dtype, from, first, k->n, to);
-    } else {
-        double one;
-        nbi_get(p->dtype, from, first, 1, &one);
-        level(to, k->n, one);
-    }
+    return !in_rows(s) ? 1 : left < NBI_PIECE ? left : NBI_PIECE;
 }
 
 /* ---- sums ------------------------------------------------------------------------------------ */
 
 typedef struct totals {
+    int64_t w;
+    int pieces;
     double a[NBI_PIECE], b[NBI_PIECE]; /* of the pieces since the last full block */
     double all_a[NBI_PIECE], all_b[NBI_PIECE];
-    int pieces;
 } totals;
+
+static void open_totals(totals *t, int64_t w)
+{
+    t->w = w;
+    t->pieces = 0;
+    for (int64_t i = 0; i < w; i++)
+        t->a[i] = t->b[i] = t->all_a[i] = t->all_b[i] = 0;
+}
 
 static void put_by(totals *t)
 {
-    for (int i = 0; i < NBI_PIECE; i++) {
+    for (int64_t i = 0; i < t->w; i++) {
         t->all_a[i] += t->a[i];
         t->all_b[i] += t->b[i];
         t->a[i] = t->b[i] = 0;
@@ -176,62 +163,42 @@ static void count(totals *t)
         put_by(t);
 }
 
-static double in_pairs(double *v)
-{
-    for (int half = NBI_PIECE / 2; half; half /= 2)
-        for (int i = 0; i < half; i++)
-            v[i] += v[i + half];
-    return v[0];
-}
-
-/* The w results: one per place, or one in all. */
-static void finish(totals *t, bool one, int64_t w, double *a, double *b)
+static void finish(totals *t, double *a, double *b)
 {
     put_by(t);
-    if (one) {
-        a[0] = in_pairs(t->all_a);
-        b[0] = in_pairs(t->all_b);
-        return;
-    }
-    memcpy(a, t->all_a, (size_t)w * sizeof *a);
-    memcpy(b, t->all_b, (size_t)w * sizeof *b);
+    for (int64_t i = 0; i < t->w; i++)
+        a[i] = t->all_a[i], b[i] = t->all_b[i];
 }
 
 /* a = sum of d, b = sum of d^2, d = x scale - mean, for w cells. */
 static void sums(const nbi_norm_pass *p, int64_t cell, int64_t w, double *a, double *b)
 {
+    const nbi_norm *s = p->s;
     const nbi_norm_kernel *f = kernel_of(p);
-    totals t = {.pieces = 0};
-    nbi_norm_place c;
-    for (walk k = cell_walk(p->s, cell, w); next(&k); count(&t)) {
-        meet_cells(&k, &c);
-        f->moments(k.n, at(p, p->x, k.at), &c, t.a, t.b);
+    totals t;
+    if (!s->columns) { /* a line is one run, whatever its channels */
+        const nbi_norm_piece line = {
+            .n = nbi_norm_size(s), .scale = s->scale + cell, .mean = s->mean + cell};
+        *a = *b = 0;
+        f->moments(&line, at(p, p->x, cell * line.n), a, b);
+        return;
     }
-    finish(&t, single(p->s), w, a, b);
+    open_totals(&t, w);
+    for (walk k = cell_walk(p, cell, w); next(&k); count(&t))
+        f->moments(&k.piece, at(p, p->x, k.at), t.a, t.b);
+    finish(&t, a, b);
 }
 
 /* ---- the statistics -------------------------------------------------------------------------- */
 
-/* The power of two that scales a number near 1. */
-static double scale_for(double m)
-{
-    int e = 0;
-    if (!(m > 0) || isinf(m))
-        return 1;
-    frexp(m, &e);
-    return ldexp(1, e > 1000 ? -1000 : e < -1000 ? 1000 : -e);
-}
-
 static void greatest(const nbi_norm_pass *p, int64_t cell, int64_t w, double *top)
 {
-    double v[NBI_PIECE];
-    for (walk k = cell_walk(p->s, cell, w); next(&k);) {
-        nbi_get(p->dtype, p->x, k.at, k.n, v);
-        for (int i = 0; i < k.n; i++) {
-            double *to = &top[w > 1 ? i : 0];
-            *to = fabs(v[i]) > *to || isnan(v[i]) ? fabs(v[i]) : *to;
+    for (walk k = cell_walk(p, cell, w); next(&k);)
+        for (int64_t i = 0; i < k.piece.n; i++) {
+            double v, *to = &top[w > 1 ? i : 0];
+            nbi_get(p->dtype, p->x, k.at + i, 1, &v);
+            *to = fabs(v) > *to || isnan(v) ? fabs(v) : *to;
         }
-    }
 }
 
 /* The mean, and v + eps scale^2 in *total, at the scales that s has. */
@@ -240,7 +207,8 @@ static void measure(const nbi_norm_pass *p, int64_t cell, int64_t w, double *tot
     const nbi_norm *s = p->s;
     const double n = (double)nbi_norm_size(s);
     double off[NBI_PIECE];
-    level(s->mean + cell, (int)w, 0);
+    for (int64_t j = 0; j < w; j++)
+        s->mean[cell + j] = 0;
     if (s->centred) {
         sums(p, cell, w, s->mean + cell, total);
         for (int64_t j = 0; j < w; j++)
@@ -263,16 +231,16 @@ void nbi_norm_moments(const nbi_norm_pass *p, int64_t from, int64_t to)
     for (int64_t cell = from, w; cell < to; cell += w) {
         bool fine = true;
         w = tile(s, to - cell);
-        level(s->scale + cell, (int)w, 1);
+        for (int64_t j = 0; j < w; j++)
+            s->scale[cell + j] = 1, top[j] = sqrt(s->eps);
         measure(p, cell, w, total);
         for (int64_t j = 0; j < w; j++)
             fine = fine && total[j] >= LEAST && total[j] <= MOST;
         if (!fine) {
-            level(top, (int)w, sqrt(s->eps));
             greatest(p, cell, w, top);
             for (int64_t j = 0; j < w; j++)
                 if (!(total[j] >= LEAST && total[j] <= MOST))
-                    s->scale[cell + j] = scale_for(top[j]);
+                    s->scale[cell + j] = nbi_scale_for(top[j]);
             measure(p, cell, w, total);
         }
         for (int64_t j = 0; j < w; j++)
@@ -285,57 +253,41 @@ void nbi_norm_moments(const nbi_norm_pass *p, int64_t from, int64_t to)
 void nbi_norm_forward(const nbi_norm_pass *p, int64_t from, int64_t to)
 {
     const nbi_norm_kernel *f = kernel_of(p);
-    nbi_norm_place c;
     for (int64_t cell = from, w; cell < to; cell += w) {
         w = tile(p->s, to - cell);
-        for (walk k = cell_walk(p->s, cell, w); next(&k);) {
-            meet_cells(&k, &c);
-            meet_channels(p, &k, p->gain, 1, c.gain);
-            meet_channels(p, &k, p->bias, 0, c.bias);
-            f->apply(k.n, at(p, p->x, k.at), &c, (void *)at(p, p->y, k.at));
-        }
+        for (walk k = cell_walk(p, cell, w); next_with_gain(&k);)
+            f->apply(&k.piece, at(p, p->x, k.at), place(p, p->y, k.at));
     }
 }
 
-/* The means of h and of h xhat over w cells, one per place of a piece. */
+/* The means of h and of h xhat over w cells. */
 static void shares(const nbi_norm_pass *p, int64_t cell, int64_t w, double *a, double *b)
 {
     const nbi_norm *s = p->s;
     const nbi_norm_kernel *f = kernel_of(p);
     const double n = (double)nbi_norm_size(s);
-    totals t = {.pieces = 0};
-    nbi_norm_place c;
-    for (walk k = cell_walk(s, cell, w); next(&k); count(&t)) {
-        meet_cells(&k, &c);
-        meet_channels(p, &k, p->gain, 1, c.gain);
-        f->dots(k.n, at(p, p->x, k.at), at(p, p->g, k.at), &c, t.a, t.b);
-    }
-    finish(&t, single(s), w, a, b);
+    totals t;
+    open_totals(&t, w);
+    for (walk k = cell_walk(p, cell, w); next_with_gain(&k); count(&t))
+        f->dots(&k.piece, at(p, p->x, k.at), at(p, p->g, k.at), t.a, t.b);
+    finish(&t, a, b);
     for (int64_t j = 0; j < w; j++) {
         a[j] = s->centred ? a[j] / n : 0;
         b[j] /= n;
-    }
-    if (single(s)) {
-        level(a + 1, NBI_PIECE - 1, a[0]);
-        level(b + 1, NBI_PIECE - 1, b[0]);
     }
 }
 
 void nbi_norm_reverse(const nbi_norm_pass *p, int64_t from, int64_t to)
 {
     const nbi_norm_kernel *f = kernel_of(p);
-    nbi_norm_place c;
     double a[NBI_PIECE] = {0}, b[NBI_PIECE] = {0};
     for (int64_t cell = from, w; cell < to; cell += w) {
         w = tile(p->s, to - cell);
         if (!p->s->given)
             shares(p, cell, w, a, b);
-        for (walk k = cell_walk(p->s, cell, w); next(&k);) {
-            meet_cells(&k, &c);
-            meet_channels(p, &k, p->gain, 1, c.gain);
-            f->back(k.n, at(p, p->x, k.at), at(p, p->g, k.at), &c, a, b, (void *)at(p, p->y, k.at),
+        for (walk k = cell_walk(p, cell, w); next_with_gain(&k);)
+            f->back(&k.piece, at(p, p->x, k.at), at(p, p->g, k.at), a, b, place(p, p->y, k.at),
                     p->add);
-        }
     }
 }
 
@@ -363,19 +315,16 @@ static int64_t channel_tile(const nbi_norm *s, int64_t channel, int64_t to)
 
 void nbi_norm_reverse_channels(const nbi_norm_pass *p, int64_t from, int64_t to)
 {
-    const nbi_norm *s = p->s;
     const nbi_norm_kernel *f = kernel_of(p);
     double a[NBI_PIECE], b[NBI_PIECE];
-    nbi_norm_place c;
     for (int64_t channel = from, w; channel < to; channel += w) {
-        totals t = {.pieces = 0};
-        w = channel_tile(s, channel, to);
-        level(c.gain, NBI_PIECE, 1);
-        for (walk k = channel_walk(s, channel, w); next(&k); count(&t)) {
-            meet_cells(&k, &c);
-            f->dots(k.n, at(p, p->x, k.at), at(p, p->g, k.at), &c, t.a, t.b);
-        }
-        finish(&t, s->inner != 1, w, a, b);
+        totals t;
+        w = channel_tile(p->s, channel, to);
+        open_totals(&t, w);
+        for (walk k = channel_walk(p, channel, w); next(&k); count(&t))
+            (k.piece.kind == NBI_NORM_LINE ? f->spread : f->dots)(&k.piece, at(p, p->x, k.at),
+                                                                  at(p, p->g, k.at), t.a, t.b);
+        finish(&t, a, b);
         give(p, p->d_gain, channel, w, b, p->add_gain);
         give(p, p->d_bias, channel, w, a, p->add_bias);
     }

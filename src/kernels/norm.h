@@ -25,9 +25,14 @@
  * because xhat depends on x directly, through the mean (whence mean(h), absent if not centred) and
  * through the rate (whence the last term). Where the statistics are given only the first is there.
  *
- * All loops run over pieces of at most NBI_PIECE elements in which the cell and the channel either
- * stay or move along with the element. Sums are taken in doubles, one per place in a piece, so their
- * order depends on the shape alone.
+ * All loops run over pieces of three kinds, by what changes from element to element:
+ *
+ *     run     neither cell nor channel: the elements of a channel in an image
+ *     line    the channel, not the cell: a whole line
+ *     row     both: neighbouring channels, each a cell; at most NBI_PIECE of them
+ *
+ * Sums are taken in doubles: in eight lanes for a run or a line, in one total per element for rows.
+ * Their order depends on the shape alone.
  */
 #ifndef NABLA_SRC_NORM_H
 #define NABLA_SRC_NORM_H
@@ -70,20 +75,27 @@ void nbi_norm_reverse_channels(const nbi_norm_pass *p, int64_t from, int64_t to)
 
 /* ---- the loops over a piece, per instruction set and type ------------------------------------ */
 
-/* What each element of a piece meets. */
-typedef struct nbi_norm_place {
-    double scale[NBI_PIECE], mean[NBI_PIECE], rate[NBI_PIECE], gain[NBI_PIECE], bias[NBI_PIECE];
-} nbi_norm_place;
+typedef enum { NBI_NORM_RUN, NBI_NORM_LINE, NBI_NORM_ROW } nbi_norm_kind;
+
+/* What the piece's elements meet. Of a cell one number each, for rows one per element; of a channel
+ * one for runs, else one per element. */
+typedef struct nbi_norm_piece {
+    nbi_norm_kind kind;
+    int64_t n;
+    const double *scale, *mean, *rate;
+    const void *gain, *bias; /* NULL: 1, 0 */
+} nbi_norm_piece;
 
 typedef struct nbi_norm_kernel {
-    /* a += x scale - mean, b += its square */
-    void (*moments)(int n, const void *x, const nbi_norm_place *c, double *a, double *b);
-    void (*apply)(int n, const void *x, const nbi_norm_place *c, void *y);
-    /* a += h, b += h xhat, where h = g gain; 0 contributes 0 */
-    void (*dots)(int n, const void *x, const void *g, const nbi_norm_place *c, double *a,
-                 double *b);
-    /* to (+)= rate scale (h - a - xhat b), where 0 times anything is 0 */
-    void (*back)(int n, const void *x, const void *g, const nbi_norm_place *c, const double *a,
+    /* a += x scale - mean, b += its square: to one total each, or one per element of a row */
+    void (*moments)(const nbi_norm_piece *c, const void *x, double *a, double *b);
+    void (*apply)(const nbi_norm_piece *c, const void *x, void *y);
+    /* a += h, b += h xhat, where h = g gain, likewise; 0 contributes 0 */
+    void (*dots)(const nbi_norm_piece *c, const void *x, const void *g, double *a, double *b);
+    /* a[i] += g, b[i] += g xhat for each element of a line */
+    void (*spread)(const nbi_norm_piece *c, const void *x, const void *g, double *a, double *b);
+    /* to (+)= rate scale (h - a - xhat b), where 0 times anything is 0; a and b as in dots */
+    void (*back)(const nbi_norm_piece *c, const void *x, const void *g, const double *a,
                  const double *b, void *to, bool add);
 } nbi_norm_kernel;
 

@@ -338,6 +338,15 @@ void nbi_line_store(const nbi_walk *k, const double *line)
     (k->dtype == NB_F64 ? line_store_f64 : line_store_f32)(k, line);
 }
 
+double nbi_scale_for(double m)
+{
+    int e = 0;
+    if (!(m > 0) || isinf(m))
+        return 1;
+    frexp(m, &e);
+    return ldexp(1, e > 1000 ? -1000 : e < -1000 ? 1000 : -e);
+}
+
 void nbi_get(nb_dtype dtype, const void *data, int64_t at, int64_t n, double *out)
 {
     for (int64_t i = 0; i < n; i++)

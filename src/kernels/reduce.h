@@ -114,6 +114,9 @@ void nbi_spread(const nbi_walk *k, nbi_spread_kind kind, const double *a, const 
 void nbi_line_load(const nbi_walk *k, double *line);
 void nbi_line_store(const nbi_walk *k, const double *line);
 
+/* The power of two that scales numbers up to m near 1; 1 if m is 0, infinite or NaN. */
+double nbi_scale_for(double m);
+
 /* Elements [at, at + n) of an array as doubles, and back. */
 void nbi_get(nb_dtype dtype, const void *data, int64_t at, int64_t n, double *out);
 void nbi_put(nb_dtype dtype, void *data, int64_t at, int64_t n, const double *in);

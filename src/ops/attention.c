@@ -255,9 +255,9 @@ static nb_code attention_forward(const nb_call *c)
     attention_state *s = c->state;
     pass p;
     const int64_t rows = s->entries * s->m;
-    if (rows == 0)
-        return NB_OK;
     size_t bytes;
+    if (c->out->size == 0) /* keys without elements may be of any number */
+        return NB_OK;
     if (__builtin_mul_overflow((size_t)rows, 2 * sizeof *s->top, &bytes))
         return nb_refuse(c, NB_ERR_OVERFLOW, "the number of rows overflows", NULL);
     s->top = nb_keep(c, bytes);
@@ -317,7 +317,7 @@ static nb_code attention_reverse_arrays(const nb_call *c, const nb_array *g, nb_
     for (size_t k = 0; k < c->n_in; k++)
         if (gin[k])
             nbi_clear(gin[k], add[k]); /* every block adds */
-    if (s->entries * s->m == 0)
+    if (g->size == 0)
         return NB_OK;
     if (!open_pass(&p, c, true))
         return NB_ERR_MEMORY;
@@ -344,7 +344,7 @@ static nb_code attention_reverse(const nb_rule *r)
 {
     const attention_state *s = r->state;
     nb_var q = r->in[Q], k = r->in[K], v = r->in[V];
-    if (s->entries * s->m == 0 || s->n == 0)
+    if (nb_size(r->out) == 0 || s->n == 0)
         return NB_OK;
     nb_var x = nb_mul(nb_matmul_t(q, false, k, true), nb_num(s->scale)), see = visible(r);
     nb_var p = see.tape ? nb_masked_softmax(x, see, -1) : nb_softmax(x, -1);

@@ -11,8 +11,14 @@
  * As a selection it never multiplies by 0: where x is infinite or NaN and dropped, the result is 0.
  * With p = 1 all is dropped and the factor, infinite, is not used.
  *
- * An element is dropped if 32 random bits, as a number, lie below p 2^32. One number of the generator
- * serves two elements; what is left over at the end of the array is not kept for the next.
+ * Drawing. Let p = 0.b1 b2 … b32 in binary, rounded up. Words of 64 random bits w32, …, w1, from the
+ * last digit of p that is not 0 to the first, are joined:
+ *
+ *     r := 0;    r := r or w[k] where b[k] is 1,    r := r and w[k] where it is 0
+ *
+ * If a bit of r is set with probability q before a step, it is with (1 + q) / 2 or q / 2 after it:
+ * the digit is put before those of q. So in the end each of the 64 bits is set with probability p, for
+ * as many random words as p has digits: one for p = 1/2.
  */
 #include "ops/array.h"
 #include "ops/records.h"
@@ -20,11 +26,12 @@
 #include <nabla/net.h>
 
 #include <math.h>
+#include <string.h>
 
 typedef struct dropout_state {
     double p;
-    nb_rng *rng;         /* the caller's; NULL where the mask is known */
-    const uint8_t *mask; /* bit i % 8 of byte i / 8: element i is kept */
+    nb_rng *rng;          /* the caller's; NULL where the mask is known */
+    const uint64_t *mask; /* bit i % 64 of word i / 64: element i is kept */
 } dropout_state;
 
 static nb_code dropout_shape(const nb_call *c, nb_shape *out)
@@ -39,36 +46,47 @@ static nb_code dropout_shape(const nb_call *c, nb_shape *out)
     return NB_OK;
 }
 
+/* 64 bits, each set with probability p 2^-32. */
+static uint64_t draw(nb_rng *rng, uint64_t p)
+{
+    uint64_t r = 0;
+    if (p >> 32)
+        return UINT64_MAX;
+    for (int k = p ? __builtin_ctzll(p) : 32; k < 32; k++) {
+        const uint64_t w = nb_rng_bits(rng);
+        r = p >> k & 1 ? r | w : r & w;
+    }
+    return r;
+}
+
 static bool draw_mask(const nb_call *c, dropout_state *s)
 {
-    const int64_t n = c->out->size;
-    const uint64_t below = (uint64_t)ceil(s->p * 0x1p32);
-    uint8_t *mask = nb_keep(c, ((size_t)n + 7) / 8);
+    const size_t words = ((size_t)c->out->size + 63) / 64;
+    const uint64_t p = (uint64_t)ceil(s->p * 0x1p32);
+    uint64_t *mask = nb_keep(c, words * sizeof *mask);
     if (!mask)
         return false;
-    for (int64_t i = 0; i < n; i += 8) {
-        unsigned bits = 0;
-        for (int64_t j = 0; j < 8 && i + j < n; j += 2) {
-            const uint64_t r = nb_rng_bits(s->rng);
-            bits |= ((r >> 32 >= below ? 1U : 0U) | ((r & UINT32_MAX) >= below ? 2U : 0U)) << j;
-        }
-        mask[i / 8] = (uint8_t)bits;
-    }
+    for (size_t i = 0; i < words; i++)
+        mask[i] = ~draw(s->rng, p);
     s->mask = mask;
     s->rng = NULL;
     return true;
 }
 
 #define T       double
+#define BITS    int64_t
 #define NAME(x) x##_f64
 #include "ops/dropout.inc"
 #undef T
+#undef BITS
 #undef NAME
 
 #define T       float
+#define BITS    int32_t
 #define NAME(x) x##_f32
 #include "ops/dropout.inc"
 #undef T
+#undef BITS
 #undef NAME
 
 static void select_kept(const dropout_state *s, nb_dtype d, int64_t n, const void *x, void *y,
@@ -78,7 +96,7 @@ static void select_kept(const dropout_state *s, nb_dtype d, int64_t n, const voi
     if (d == NB_F64)
         select_kept_f64(s->mask, factor, n, x, y, add);
     else
-        select_kept_f32(s->mask, factor, n, x, y, add);
+        select_kept_f32(s->mask, (float)factor, n, x, y, add);
 }
 
 static nb_code dropout_forward(const nb_call *c)

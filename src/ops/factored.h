@@ -25,7 +25,8 @@ bool nbi_needs_square(const nb_call *c);
 /* The shape rule of a system A X = B. */
 nb_code nbi_system_shape(const nb_call *c, nb_shape *out);
 
-/* Its rows, and how many matrices there are; the operand has that rank. */
+/* The rows of a square matrix, or of each in a batch; the entries of the batch, where the last
+ * matrix_rank axes are those of one entry. */
 int64_t nbi_order(const nb_array *a);
 int64_t nbi_entries(const nb_array *a, int matrix_rank);
 

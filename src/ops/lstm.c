@@ -196,10 +196,10 @@ static bool weights(const pass *p, const void *a, int64_t width, int64_t t, int6
     return nbi_tape_matmul(p->c->tape, to->dtype, &m);
 }
 
-static void state_adjoint(const nb_array *to, const void *from, bool add)
+static void state_adjoint(nb_array *const *gin, const bool *add, int k, const void *from)
 {
-    if (to)
-        nbi_move_run(to->dtype, to->size, to->data, from, add);
+    if (gin[k])
+        nbi_move_run(gin[k]->dtype, gin[k]->size, gin[k]->data, from, add[k]);
 }
 
 static bool give(const pass *p, nb_array *const *gin, const bool *add)
@@ -222,8 +222,8 @@ static bool give(const pass *p, nb_array *const *gin, const bool *add)
         return false;
     if (gin[B])
         nbi_column_sums(&c->tape->crew, p->g->dtype, rows, gates, p->dz, gin[B]->data, add[B]);
-    state_adjoint(gin[H0], p->dh, add[H0]);
-    state_adjoint(gin[C0], p->dc, add[C0]);
+    state_adjoint(gin, add, H0, p->dh);
+    state_adjoint(gin, add, C0, p->dc);
     return true;
 }
 
@@ -235,8 +235,8 @@ static nb_code give_nothing(const nb_call *c, const nb_array *g, nb_array *const
     for (int k = 0; k < OPERANDS; k++)
         if (gin[k])
             nbi_clear(gin[k], add[k]);
-    if (s->cell && gin[C0])
-        state_adjoint(gin[C0], g->data, true);
+    if (s->cell)
+        state_adjoint(gin, (const bool[OPERANDS]){[C0] = true}, C0, g->data);
     return NB_OK;
 }
 

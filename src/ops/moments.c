@@ -24,16 +24,6 @@
 
 static const double LEAST = 0x1p-900, MOST = 0x1p1000;
 
-/* The power of two that scales numbers up to m near 1. */
-static double scale_for(double m)
-{
-    int e = 0;
-    if (!(m > 0) || isinf(m))
-        return 1;
-    frexp(m, &e);
-    return ldexp(1, e > 1000 ? -1000 : e < -1000 ? 1000 : -e);
-}
-
 /* s[j] = sum of ((v - p[j]) q[j])^2 with q[j] chosen as said above. */
 static void squares(const nbi_walk *k, const double *p, double *q, double *s)
 {
@@ -49,7 +39,7 @@ static void squares(const nbi_walk *k, const double *p, double *q, double *s)
     nbi_fold(k, NBI_FOLD_MAX, NULL, NULL, top);
     nbi_fold(k, NBI_FOLD_MIN, NULL, NULL, low);
     for (int j = 0; j < k->w; j++)
-        q[j] = scale_for(top[j] - p[j] > p[j] - low[j] ? top[j] - p[j] : p[j] - low[j]);
+        q[j] = nbi_scale_for(top[j] - p[j] > p[j] - low[j] ? top[j] - p[j] : p[j] - low[j]);
     nbi_fold(k, NBI_FOLD_SQUARES, p, q, s);
 }
 

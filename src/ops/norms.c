@@ -1,12 +1,11 @@
 /*
- * Layer, RMS and group norm, and what they share with batch norm.
+ * Layer and RMS norm, and what they share with group and batch norm.
  *
  *     xhat = (x - mean) / sqrt(variance + eps)          y = xhat gain + bias
  *
  *     op           a cell, over which mean and variance are taken       gain and bias
  *     layer_norm   the last axes of x                                   the shape of those axes
  *     rms_norm     the same, without the mean: x / sqrt(mean x^2 + eps) the same
- *     group_norm   x [n c …]: c / groups channels of one of the n       [c]
  *
  * The kernels (norm.h there) hold the derivation of the adjoint
  *
@@ -76,11 +75,8 @@ nb_code nbi_normal_affine(const nb_call *c, nb_shape due)
 
 int64_t nbi_normal_product(int n, const int64_t *dims)
 {
-    int64_t p = 1;
-    for (int i = 0; i < n; i++)
-        if (__builtin_mul_overflow(p, dims[i], &p))
-            return 0;
-    return p;
+    const int64_t p = nbi_product(n, dims);
+    return p < 0 ? 0 : p;
 }
 
 nb_code nbi_normal_room(const nb_call *c)
@@ -374,67 +370,4 @@ nb_var nb_rms_norm(nb_var x, int last, nb_var gain, nb_var bias, double eps)
 {
     nbi_normal s = {.last = last, .eps = eps};
     return nbi_normalised(&nbi_op_rms_norm, x, gain, bias, &s);
-}
-
-/* ---- group norm ------------------------------------------------------------------------------ */
-
-static nb_code group_shape(const nb_call *c, nb_shape *out)
-{
-    (void)out; /* that of x */
-    nbi_normal *s = c->state;
-    const nb_array *x = &c->in[0];
-    nb_code code = nbi_normal_eps(c);
-    if (code != NB_OK)
-        return code;
-    if (x->rank < 2)
-        return nb_refuse(c, NB_ERR_SHAPE, "needs x [n c ...]", "x has %d axes",
-                         x->rank < 0 ? 0 : x->rank);
-    if (s->groups < 1 || x->dims[1] % s->groups)
-        return nb_refuse(c, NB_ERR_ARGUMENT, "the groups do not divide the channels",
-                         "%lld groups, %lld channels", (long long)s->groups, (long long)x->dims[1]);
-    s->n = (nbi_norm){.outer = nbi_normal_product(2, (int64_t[]){x->dims[0], s->groups}),
-                      .groups = s->groups,
-                      .channels = x->dims[1] / s->groups,
-                      .inner = nbi_normal_product(x->rank - 2, x->dims + 2),
-                      .centred = true,
-                      .eps = s->eps};
-    return nbi_normal_affine(c, NB_SHAPE(x->dims[1]));
-}
-
-static nb_var group_sample(nb_sampler *s, int k)
-{
-    static const struct {
-        nb_shape x;
-        int64_t groups;
-        bool gain, bias;
-    } sample[] = {
-        {{4, {2, 4, 2, 3}}, 2, true, true}, {{3, {2, 3, 5}}, 1, true, false},
-        {{3, {1, 3, 4}}, 3, false, true},   {{2, {3, 6}}, 2, true, true},
-        {{3, {2, 3, 1}}, 1, false, false},  {{3, {0, 4, 2}}, 2, true, true},
-        {{3, {2, 4, 0}}, 2, true, true},
-    };
-    if (k >= (int)(sizeof sample / sizeof *sample))
-        return NB_NONE;
-    nb_var x = nb_sample(s, sample[k].x, -2, 2);
-    nb_shape affine = NB_SHAPE(sample[k].x.dims[1]);
-    nb_var gain = sample[k].gain ? nb_sample(s, affine, 0.5, 2) : NB_NONE;
-    nb_var bias = sample[k].bias ? nb_sample(s, affine, -2, 2) : NB_NONE;
-    return nb_group_norm(x, sample[k].groups, gain, bias, 1e-5);
-}
-
-const nb_op nbi_op_group_norm = {
-    .name = "group_norm",
-    .doc = "groups of channels to mean 0 and variance 1, times a gain, plus a bias",
-    .shape = group_shape,
-    .forward = nbi_normal_forward,
-    .reverse = nbi_normal_reverse,
-    .reverse_arrays = nbi_normal_reverse_arrays,
-    .overwrites = true,
-    .sample = group_sample,
-};
-
-nb_var nb_group_norm(nb_var x, int64_t groups, nb_var gain, nb_var bias, double eps)
-{
-    nbi_normal s = {.groups = groups, .eps = eps};
-    return nbi_normalised(&nbi_op_group_norm, x, gain, bias, &s);
 }

@@ -27,13 +27,13 @@
 #include "tape/tape.h"
 #include <nabla/algebra.h>
 
-typedef struct system {
+typedef struct equations {
     bool transposed;
     bool given; /* the factors are another node's */
     const nbi_factored *factors;
-} system;
+} equations;
 
-static nb_var solve(nb_var a, nb_var b, const system *s)
+static nb_var solve(nb_var a, nb_var b, const equations *s)
 {
     return nb_apply(&nbi_op_solve, 2, (nb_var[]){a, b}, s, sizeof *s);
 }
@@ -42,7 +42,7 @@ static nb_var solve(nb_var a, nb_var b, const system *s)
 
 static nb_code solve_forward(const nb_call *c)
 {
-    system *s = c->state;
+    equations *s = c->state;
     nb_tape *t = c->tape;
     const nb_array *b = &c->in[1], *out = c->out;
     const int columns = b->rank > 1 ? 2 : 1;
@@ -74,7 +74,7 @@ static nb_code solve_forward(const nb_call *c)
 
 static nb_code solve_reverse(const nb_rule *r)
 {
-    const system *s = r->state;
+    const equations *s = r->state;
     const bool vector = nb_rank(r->in[1]) == 1;
     nb_var x = nbi_as_column(r->out, vector);
     nb_var g = nbi_as_column(r->g, vector);
@@ -89,7 +89,7 @@ static nb_code solve_reverse(const nb_rule *r)
 
 static nb_code solve_tangent(const nb_rule *r)
 {
-    const system *s = r->state;
+    const equations *s = r->state;
     const bool vector = nb_rank(r->in[1]) == 1;
     nb_var b = NB_NONE;
     if (r->want[1])
@@ -129,7 +129,7 @@ static nb_var solve_sample(nb_sampler *s, int k)
         return NB_NONE;
     nb_var a = nbi_sample_regular(s, sample[k].a);
     nb_var b = nb_sample(s, sample[k].b, -2, 2);
-    return solve(a, b, &(system){.transposed = sample[k].transposed});
+    return solve(a, b, &(equations){.transposed = sample[k].transposed});
 }
 
 const nb_op nbi_op_solve = {
@@ -142,9 +142,9 @@ const nb_op nbi_op_solve = {
     .sample = solve_sample,
 };
 
-nb_var(nb_solve)(nb_var a, nb_var b) { return solve(a, b, &(system){0}); }
+nb_var(nb_solve)(nb_var a, nb_var b) { return solve(a, b, &(equations){0}); }
 
 nb_var nbi_solve_by(const nbi_factored *factors, nb_var a, nb_var b, bool transposed)
 {
-    return solve(a, b, &(system){transposed, true, factors});
+    return solve(a, b, &(equations){transposed, true, factors});
 }

@@ -18,13 +18,13 @@
 #include "tape/tape.h"
 #include <nabla/algebra.h>
 
-typedef struct system {
+typedef struct equations {
     unsigned flags;
-} system;
+} equations;
 
 static nb_code triangular_shape(const nb_call *c, nb_shape *out)
 {
-    const system *s = c->state;
+    const equations *s = c->state;
     if (s->flags > (NB_LOWER | NB_TRANSPOSED | NB_UNIT))
         return nb_refuse(c, NB_ERR_ARGUMENT, "there is no such flag", "flags are %u", s->flags);
     return nbi_system_shape(c, out);
@@ -44,7 +44,7 @@ static nb_code refuse_zeros(const nb_call *c, int64_t entry, const nbi_triangle 
 static bool open_triangle(const nb_call *c, int64_t m, nbi_triangle *t)
 {
     const nb_array *a = &c->in[0];
-    const unsigned flags = ((const system *)c->state)->flags;
+    const unsigned flags = ((const equations *)c->state)->flags;
     const int64_t n = nbi_order(a), entries = nbi_entries(a, 2), ld = nbi_factor_stride(n);
     *t = (nbi_triangle){.data = a->data, .n = n, .ld = n};
     t->lower = flags & NB_LOWER;
@@ -97,7 +97,7 @@ static nb_var cut(nb_var x, unsigned flags)
 
 static nb_code triangular_reverse(const nb_rule *r)
 {
-    const unsigned flags = ((const system *)r->state)->flags;
+    const unsigned flags = ((const equations *)r->state)->flags;
     const bool vector = nb_rank(r->in[1]) == 1;
     nb_var x = nbi_as_column(r->out, vector), g = nbi_as_column(r->g, vector);
     nb_var w = nb_solve_triangular(r->in[0], g, flags ^ NB_TRANSPOSED);
@@ -113,7 +113,7 @@ static nb_code triangular_reverse(const nb_rule *r)
 
 static nb_code triangular_tangent(const nb_rule *r)
 {
-    const unsigned flags = ((const system *)r->state)->flags;
+    const unsigned flags = ((const equations *)r->state)->flags;
     const bool vector = nb_rank(r->in[1]) == 1;
     nb_var b = NB_NONE;
     if (r->want[1])
@@ -169,6 +169,6 @@ const nb_op nbi_op_solve_triangular = {
 
 nb_var(nb_solve_triangular)(nb_var a, nb_var b, unsigned flags)
 {
-    const system s = {flags};
+    const equations s = {flags};
     return nb_apply(&nbi_op_solve_triangular, 2, (nb_var[]){a, b}, &s, sizeof s);
 }

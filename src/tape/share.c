@@ -17,7 +17,7 @@ enum {
     ROWS = 8,     /* whole tiles of every kernel */
     COLUMNS = 48, /* whole panels of every kernel */
     MANY_ROWS = 1024,
-    GRAIN = 1 << 20 /* multiplications worth handing out: 10 to 20 us of the fastest kernel */
+    GRAIN = 1 << 19 /* multiplications worth handing out: some 10 us of the fastest kernel */
 };
 
 int nbi_workers(const nb_tape *t) { return nbi_crew_size(&t->crew); }
