@@ -12,6 +12,8 @@
 
 bool bench_hvp(bool quick);
 bool bench_jacobian(bool quick);
+bool bench_checkpoint(bool quick);
+bool bench_ode(bool quick);
 
 static inline double *bench_numbers(size_t n)
 {

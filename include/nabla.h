@@ -24,6 +24,7 @@
 #include <nabla/diff.h>
 #include <nabla/region.h>
 #include <nabla/implicit.h>
+#include <nabla/checkpoint.h>
 #include <nabla/check.h>
 #include <nabla/view.h>
 

@@ -285,7 +285,7 @@ static bool reverse_other(nbi_block *b, uint32_t i)
     const bool done = op == NBI_RECORD ? nbi_block_reverse_record(b, i)
                       : op >= NBI_SUM  ? nbi_block_reverse_many(b, i)
                                        : true;
-    if (done && b->role[i] != NBI_ASKED)
+    if (done && b->role[i] != NBI_ASKED && !nbi_block_waits(b, i))
         nbi_block_release(b, i);
     return done;
 }

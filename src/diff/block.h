@@ -81,6 +81,8 @@ bool nbi_block_reverse_many(nbi_block *b, uint32_t i);
 bool nbi_block_forward_many(nbi_block *b, uint32_t i);
 bool nbi_block_reverse_record(nbi_block *b, uint32_t i);
 bool nbi_block_forward_record(nbi_block *b, uint32_t i);
+/* Whether node i is an output of a segment or loop, whose lanes wait for its base. */
+bool nbi_block_waits(const nbi_block *b, uint32_t i);
 /* Whether the record is a row of the table whose lanes go in one go, and that: down with the lanes
  * [first, first + count), up with all. */
 bool nbi_block_is_row(const nbi_record *r);

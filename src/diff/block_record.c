@@ -15,6 +15,7 @@
  */
 #include "diff/block.h"
 
+#include "diff/region.h"
 #include "kernels/move.h"
 #include "ops/elementwise.h"
 #include "ops/records.h"
@@ -75,14 +76,49 @@ static void take_lane(nbi_block *b, uint32_t i, size_t l, const held *h)
         b->full[i] |= (nbi_mask)(1u << l);
 }
 
+/* The region that record r is the base of, or NULL. */
+static const nbi_region *region_of(const nbi_record *r)
+{
+    return r->inside == &nbi_region_base ? r->state : NULL;
+}
+
+bool nbi_block_waits(const nbi_block *b, uint32_t i)
+{
+    return b->t->hot.ops[i] == NBI_RECORD && nbi_record_at(b->t, i)->inside == &nbi_region_output;
+}
+
+/* The output nodes of a region, which must hold their lane when its base is swept. */
+static void lend_outputs(nbi_block *b, const nbi_region *g, size_t l, held *h)
+{
+    for (size_t k = 0; g && k < g->n_out; k++) {
+        const uint32_t i = g->node[k];
+        if (!nbi_region_owns(g, k))
+            continue;
+        const bool there = i <= b->high && b->at[i];
+        if (nbi_is_tensor(b->t, i) && there)
+            h[k] = lend(b->t, i, nbi_block_lane(b, i, l).data, b->full[i] >> l & 1);
+        else
+            h[k] = lend(b->t, i, NULL, there ? nbi_block_numbers(b, i)[l] : 0);
+    }
+}
+
+static void put_back_outputs(nbi_block *b, const nbi_region *g, const held *h)
+{
+    for (size_t k = 0; g && k < g->n_out; k++)
+        if (nbi_region_owns(g, k))
+            put_back(b->t, g->node[k], &h[k]);
+}
+
 /* An operand that stands there twice is lent twice, and put back in the opposite order. */
 static bool reverse_lane(nbi_block *b, uint32_t i, size_t l)
 {
     nb_tape *t = b->t;
     const nbi_record *r = nbi_record_at(t, i);
+    const nbi_region *g = region_of(r);
     const nbi_spot scratch = t->scratch.at;
     held *h = nbi_scratch(t, r->n_in * sizeof *h);
-    bool done = h != NULL;
+    held *outputs = nbi_scratch(t, (g ? g->n_out : 0) * sizeof *h);
+    bool done = h && outputs;
     if (!done)
         nbi_no_memory(t, r->op->name);
     size_t lent = 0;
@@ -91,7 +127,11 @@ static bool reverse_lane(nbi_block *b, uint32_t i, size_t l)
     const bool tensor = r->rank >= 0;
     const held own = tensor ? lend(t, i, nbi_block_lane(b, i, l).data, 1)
                             : lend(t, i, NULL, nbi_block_numbers(b, i)[l]);
-    done = done && nbi_reverse_record(t, i, b->role);
+    if (done) {
+        lend_outputs(b, g, l, outputs);
+        done = nbi_reverse_record(t, i, b->role);
+        put_back_outputs(b, g, outputs);
+    }
     put_back(t, i, &own);
     while (lent-- > 0)
         if (b->role[r->in[lent]])
@@ -188,6 +228,10 @@ bool nbi_block_reverse_record(nbi_block *b, uint32_t i)
             done = reverse_run(b, i, first, count);
     }
     t->busy--;
+    const nbi_region *g = region_of(r);
+    for (size_t k = 0; g && k < g->n_out; k++)
+        if (nbi_region_owns(g, k) && g->node[k] <= b->high && b->role[g->node[k]] != NBI_ASKED)
+            nbi_block_release(b, g->node[k]);
     return done;
 }
 
@@ -228,21 +272,56 @@ static void *lend_tangent(nbi_block *b, uint32_t i, size_t l)
     return was;
 }
 
+/* What a base's sweep has left at its outputs, some of which take part. */
+static bool keep_outputs(nbi_block *b, const nbi_region *g, size_t l)
+{
+    bool done = true;
+    for (size_t k = 0; g && done && k < g->n_out; k++)
+        if (nbi_region_owns(g, k) && g->node[k] <= b->high) {
+            b->tangent[g->node[k]] = b->t->tangent[g->node[k]];
+            if (b->role[g->node[k]])
+                done = keep_tangent(b, g->node[k], l);
+            b->tangent[g->node[k]] = 0;
+        }
+    return done;
+}
+
+/* Exchanges the arrays that the outputs hold as tangents with those in the list. */
+static void exchange(nb_tape *t, const nbi_region *g, void **list)
+{
+    for (size_t k = 0; g && k < g->n_out; k++)
+        if (nbi_region_owns(g, k)) {
+            nbi_record *r = nbi_record_at(t, g->node[k]);
+            void *tangent = r->tangent;
+            r->tangent = list[k];
+            list[k] = tangent;
+        }
+}
+
 static bool forward_lane(nbi_block *b, uint32_t i, size_t l)
 {
     nb_tape *t = b->t;
     nbi_record *r = nbi_record_at(t, i);
     const nbi_spot scratch = t->scratch.at, taken = t->tangents.at;
+    const nbi_region *g = region_of(r);
     void **was = nbi_scratch(t, r->n_in * sizeof *was), *own = r->tangent;
+    void **outputs = nbi_scratch(t, (g ? g->n_out : 0) * sizeof *outputs);
     double *tangent = t->tangent;
-    if (!was)
+    const uint32_t room = t->tangent_room;
+    if (!was || !outputs)
         return nbi_no_memory(t, r->op->name), false;
+    for (size_t k = 0; g && k < g->n_out; k++)
+        outputs[k] = NULL;
+    exchange(t, g, outputs);
     for (size_t k = 0; k < r->n_in; k++)
         was[k] = lend_tangent(b, r->in[k], l);
     r->tangent = NULL;
     t->tangent = b->tangent;
-    const bool done = nbi_forward_record(t, i) && keep_tangent(b, i, l);
+    t->tangent_room = b->high + 1;
+    const bool done = nbi_forward_record(t, i) && keep_tangent(b, i, l) && keep_outputs(b, g, l);
     t->tangent = tangent;
+    t->tangent_room = room;
+    exchange(t, g, outputs);
     r->tangent = own;
     for (size_t k = r->n_in; k-- > 0;)
         if (nbi_is_tensor(t, r->in[k]))

@@ -16,6 +16,7 @@
 #include <nabla/ops.h>
 
 #include "diff/many.h"
+#include "diff/region.h"
 #include "ops/elementwise.h"
 
 #include <math.h>
@@ -23,10 +24,11 @@
 /* A sweep under way. */
 typedef struct sweep {
     nb_tape *t;
-    uint32_t from;   /* nodes above take no part */
+    uint32_t from;   /* nodes above take no part, but for the interiors of regions */
     uint32_t low;    /* nor do nodes below */
-    nb_var *adjoint; /* [from - low + 1], NB_NONE where nothing has arrived */
-    bool *wanted;    /* [from - low + 1] on a way to a var that is asked for */
+    size_t room;     /* of the lists, by place - low: to from, and more where there are regions */
+    nb_var *adjoint; /* NB_NONE where nothing has arrived */
+    bool *wanted;    /* on a way to a var that is asked for */
 } sweep;
 
 static bool is_wanted(const sweep *s, uint32_t i) { return i >= s->low && s->wanted[i - s->low]; }
@@ -131,6 +133,66 @@ static nb_code through_row(sweep *s, uint32_t i, int row, nb_var g)
     return NB_OK;
 }
 
+/* ---- through a segment or loop ----------------------------------------------------------------- */
+
+static bool reserve(sweep *s, size_t room)
+{
+    nb_var *adjoint = nbi_scratch(s->t, room * sizeof *adjoint);
+    bool *wanted = nbi_scratch(s->t, room);
+    if (!adjoint || !wanted) {
+        nbi_no_memory(s->t, "diff");
+        return false;
+    }
+    for (size_t i = 0; i < room; i++) {
+        adjoint[i] = i < s->room ? s->adjoint[i] : NB_NONE;
+        wanted[i] = i < s->room && s->wanted[i];
+    }
+    s->adjoint = adjoint;
+    s->wanted = wanted;
+    s->room = room;
+    return true;
+}
+
+/* Marks the nodes [from, to) that depend on a marked one. */
+static void spread(sweep *s, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        const uint32_t *x;
+        bool *w = &s->wanted[i - s->low];
+        size_t n = *w ? 0 : nbi_ways(s->t, i, &x);
+        for (size_t k = 0; k < n && !*w; k++)
+            *w = is_wanted(s, x[k]);
+    }
+}
+
+static nb_code through(sweep *s, uint32_t i);
+
+/* The interior is recorded at the end of the tape, takes over the outputs' adjoints, and is swept
+ * there. Nothing on a way to it from the outputs is above the base, so it is its turn. */
+static nb_code through_region(sweep *s, nbi_region *g)
+{
+    nb_tape *t = s->t;
+    const uint32_t low = t->hot.length;
+    nb_var *out = nbi_scratch(t, g->n_out * sizeof *out);
+    if (!out)
+        return nbi_no_memory(t, g->title);
+    if (!nbi_region_unroll(t, g, out))
+        return t->code ? t->code : NB_ERR_CALLBACK;
+    const uint32_t high = t->hot.length;
+    if (high - s->low > s->room && !reserve(s, 2 * (size_t)(high - s->low)))
+        return t->code;
+    spread(s, low, high);
+    for (size_t k = 0; k < g->n_out; k++)
+        if (nbi_region_owns(g, k))
+            give(s, out[k].index, s->adjoint[g->node[k] - s->low]);
+    for (uint32_t i = high; i-- > low;) {
+        nb_code code = through(s, i);
+        if (code != NB_OK)
+            return code;
+    }
+    return NB_OK;
+}
+
 static nb_code through(sweep *s, uint32_t i)
 {
     nb_tape *t = s->t;
@@ -140,8 +202,15 @@ static nb_code through(sweep *s, uint32_t i)
         return NB_OK;
     if (row >= 0)
         return through_row(s, i, row, g);
-    if (t->hot.ops[i] == NBI_RECORD)
+    const nbi_record *r = t->hot.ops[i] == NBI_RECORD ? nbi_record_at(t, i) : NULL;
+    if (r && r->inside == &nbi_region_base)
+        return through_region(s, r->state);
+    if (r && !r->inside)
         return through_record(s, i, g);
+    if (r && is_wanted(s, r->in[0]))
+        s->adjoint[r->in[0] - s->low] = nb_num(1); /* its own waits for the base */
+    if (r)
+        return NB_OK;
     for (size_t k = 0; k < nbi_operands(t, i); k++) {
         uint32_t x = nbi_operand(t, i, k);
         if (is_wanted(s, x) && !nbi_still(t, x))
@@ -153,31 +222,18 @@ static nb_code through(sweep *s, uint32_t i)
 /* Marks what is asked for and every node that depends on it. */
 static void mark_wanted(sweep *s, size_t n_in, const nb_var *in)
 {
-    for (uint32_t i = s->low; i <= s->from; i++) {
-        s->wanted[i - s->low] = false;
-        s->adjoint[i - s->low] = NB_NONE;
-    }
     for (size_t k = 0; k < n_in; k++)
         if (in[k].index <= s->from)
             s->wanted[in[k].index - s->low] = true;
-    for (uint32_t i = s->low; i <= s->from; i++) {
-        const uint32_t *x;
-        bool *w = &s->wanted[i - s->low];
-        size_t n = *w ? 0 : nbi_ways(s->t, i, &x);
-        for (size_t k = 0; k < n && !*w; k++)
-            *w = is_wanted(s, x[k]);
-    }
+    spread(s, s->low, s->from + 1);
 }
 
 static nb_code run(sweep *s, size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in,
                    const nb_var *in, nb_var *grad)
 {
     nb_tape *t = s->t;
-    const size_t count = (size_t)s->from - s->low + 1;
-    s->adjoint = nbi_scratch(t, count * sizeof *s->adjoint);
-    s->wanted = nbi_scratch(t, count);
-    if (!s->adjoint || !s->wanted)
-        return nbi_no_memory(t, "diff");
+    if (!reserve(s, (size_t)s->from - s->low + 1))
+        return t->code ? t->code : NB_ERR_MEMORY;
     mark_wanted(s, n_in, in);
     for (size_t k = 0; k < n_out; k++)
         if (out[k].tape && out[k].index >= s->low && !nbi_still(t, out[k].index)) {

@@ -102,13 +102,35 @@ static void zero_untouched(nb_tape *t)
     }
 }
 
+/* Marks the nodes that a path from an output reaches. */
+static bool mark_reached(nb_tape *t)
+{
+    uint8_t *m = nbi_take(&t->marks, t->swept_to, 1);
+    if (!m) {
+        nbi_no_memory(t, "has_grad");
+        return false;
+    }
+    memset(m, 0, t->swept_to);
+    for (size_t k = 0; k < t->n_outputs; k++)
+        if (t->outputs[k] < t->swept_to)
+            m[t->outputs[k]] = 1;
+    for (uint32_t i = t->swept_to; i-- > 0;) {
+        size_t n = !m[i] || nbi_still(t, i) ? 0 : nbi_operands(t, i);
+        for (size_t k = 0; k < n; k++)
+            m[nbi_operand(t, i, k)] = 1;
+    }
+    t->reached = m;
+    return true;
+}
+
 /* ---- anomaly mode ---------------------------------------------------------------------------- */
 
 /* Names the first local derivative on the way that is not finite, even where the adjoint is 0. */
-static bool check_partials(nb_tape *t, uint32_t from)
+bool nbi_partials_finite(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *reached,
+                         const uint8_t *wanted)
 {
-    for (uint32_t i = from + 1; i-- > 0;) {
-        if (nbi_row_of(t, i) < 0 || nbi_still(t, i) || !nb_has_grad(nbi_var(t, i)))
+    for (uint32_t i = from + 1; i-- > to;) {
+        if (nbi_row_of(t, i) < 0 || nbi_still(t, i) || !reached[i - to] || (wanted && !wanted[i]))
             continue;
         size_t n = nbi_operands(t, i);
         for (size_t k = 0; k < n; k++)
@@ -122,9 +144,9 @@ static bool check_partials(nb_tape *t, uint32_t from)
     return true;
 }
 
-static bool check_adjoints(nb_tape *t, uint32_t from)
+bool nbi_adjoints_finite(nb_tape *t, uint32_t from, uint32_t to)
 {
-    for (uint32_t i = from + 1; i-- > 0;)
+    for (uint32_t i = from + 1; i-- > to;)
         if (!nbi_is_tensor(t, i) && !isfinite(t->hot.cells[i].adjoint)) {
             nbi_anomaly(t, i, "the gradient is not finite");
             return false;
@@ -153,11 +175,12 @@ static nb_code run(nb_tape *t, const nb_sweep *s)
     t->swept_to = from + 1;
     if ((s->n_want && !mark_wanted(t, s, from)) || !seed_outputs(t, s))
         return t->code;
-    bool done = !t->anomaly || check_partials(t, from);
+    bool done =
+        !t->anomaly || (mark_reached(t) && nbi_partials_finite(t, from, 0, t->reached, t->wanted));
     done = nbi_sweep(t, from, 0, t->wanted) && done;
     zero_untouched(t);
     if (t->anomaly && done)
-        done = check_adjoints(t, from);
+        done = nbi_adjoints_finite(t, from, 0);
     return done ? NB_OK : t->code;
 }
 
@@ -180,27 +203,6 @@ nb_code nb_backward_with(const nb_sweep *s)
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
-
-/* Marks the nodes that a path from an output reaches. */
-static bool mark_reached(nb_tape *t)
-{
-    uint8_t *m = nbi_take(&t->marks, t->swept_to, 1);
-    if (!m) {
-        nbi_no_memory(t, "has_grad");
-        return false;
-    }
-    memset(m, 0, t->swept_to);
-    for (size_t k = 0; k < t->n_outputs; k++)
-        if (t->outputs[k] < t->swept_to)
-            m[t->outputs[k]] = 1;
-    for (uint32_t i = t->swept_to; i-- > 0;) {
-        size_t n = !m[i] || nbi_still(t, i) ? 0 : nbi_operands(t, i);
-        for (size_t k = 0; k < n; k++)
-            m[nbi_operand(t, i, k)] = 1;
-    }
-    t->reached = m;
-    return true;
-}
 
 bool nb_has_grad(nb_var x)
 {

@@ -90,6 +90,40 @@ static bool clear_tangents(nb_tape *t)
         return false;
     }
     memset(t->tangent, 0, n * sizeof *t->tangent);
+    t->tangent_room = n;
+    return true;
+}
+
+bool nbi_tangents_room(nb_tape *t, uint32_t from, uint32_t to)
+{
+    if (to > t->tangent_room) {
+        const size_t room = 2 * (size_t)to < UINT32_MAX ? 2 * to : to;
+        double *p = nbi_take(&t->tangents, room * sizeof *p, NBI_ALIGN);
+        if (!p) {
+            nbi_no_memory(t, "the tangents");
+            return false;
+        }
+        memcpy(p, t->tangent, t->tangent_room * sizeof *p);
+        t->tangent = p;
+        t->tangent_room = (uint32_t)room;
+    }
+    memset(t->tangent + from, 0, (to - from) * sizeof *t->tangent);
+    return true;
+}
+
+bool nbi_push_tangents(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *given)
+{
+    for (uint32_t i = from; i < to; i++) {
+        if (given && given[i])
+            continue;
+        const uint8_t op = t->hot.ops[i];
+        if (op > NBI_SPARE_15)
+            t->tangent[i] = tangent_of_row(t, i);
+        else if (op >= NBI_SUM)
+            t->tangent[i] = nbi_tangent_many(t, i);
+        else if (op == NBI_RECORD && !nbi_forward_record(t, i))
+            return false;
+    }
     return true;
 }
 
@@ -114,18 +148,5 @@ nb_code nb_forward(size_t n, const nb_var *x, const double *const *dx)
     for (size_t k = 0; k < n; k++)
         given[x[k].index] = 1;
     t->tangents_to = length;
-    if (!seed_tangents(t, n, x, dx))
-        return t->code;
-    for (uint32_t i = 0; i < length; i++) {
-        if (given[i])
-            continue;
-        const uint8_t op = t->hot.ops[i];
-        if (op > NBI_SPARE_15)
-            t->tangent[i] = tangent_of_row(t, i);
-        else if (op >= NBI_SUM)
-            t->tangent[i] = nbi_tangent_many(t, i);
-        else if (op == NBI_RECORD && !nbi_forward_record(t, i))
-            return t->code;
-    }
-    return NB_OK;
+    return seed_tangents(t, n, x, dx) && nbi_push_tangents(t, 0, length, given) ? NB_OK : t->code;
 }

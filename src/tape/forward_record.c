@@ -290,6 +290,8 @@ bool nbi_forward_record(nb_tape *t, uint32_t i)
         any = any || has_tangent(t, p.r->in[k]);
     if (!any || p.r->still)
         return true;
+    if (p.r->inside)
+        return p.r->inside->forward(t, i);
     const nb_op *op = p.r->op;
     if (!op->tangent && !op->reverse && !op->reverse_arrays) {
         nbi_fail(t, NB_ERR_GRADIENT, "%s: node %u has no derivative rule", op->name, i);

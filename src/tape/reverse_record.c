@@ -237,6 +237,8 @@ bool nbi_reverse_record(nb_tape *t, uint32_t i, const uint8_t *wanted)
     nbi_record *r = nbi_record_at(t, i);
     if (r->leaf || r->still)
         return true;
+    if (r->inside)
+        return r->inside->reverse(t, i, wanted);
     visit v; /* assigned, not zeroed whole: this is on the path of every tiny op */
     v.t = t;
     v.r = r;

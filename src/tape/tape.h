@@ -29,8 +29,16 @@
 enum { NBI_MESSAGE = 1536, NBI_POOLS = 8 * 62 };
 #define NBI_INERT UINT32_MAX /* the epoch word of an inert var */
 
+/* What a record does in the sweeps in place of its op's rules, if it stands for a stretch of graph
+ * and not for one operation. */
+typedef struct nbi_inside {
+    bool (*reverse)(nb_tape *t, uint32_t i, const uint8_t *wanted);
+    bool (*forward)(nb_tape *t, uint32_t i);
+} nbi_inside;
+
 typedef struct nbi_record {
     const nb_op *op;
+    const nbi_inside *inside; /* NULL for an operation */
     void *state;
     void *data; /* the elements; NULL for a scalar-valued record */
     void *grad; /* the adjoint's elements, or NULL */
@@ -92,6 +100,7 @@ struct nb_tape {
     int pool_low, pool_high; /* the classes in use: [low, high) */
     double *tangent;         /* of scalar nodes, after a forward sweep */
     uint32_t tangents_to;    /* nodes covered by it */
+    uint32_t tangent_room;   /* and nodes that it has room for */
     const uint32_t *outputs; /* of the last backward sweep */
     size_t n_outputs;
     uint8_t *wanted, *reached; /* per node of that sweep: on a way to what was asked for; on a way
@@ -237,12 +246,21 @@ bool nbi_reverse_record(nb_tape *t, uint32_t i, const uint8_t *wanted);
 void nbi_reverse_many(nb_tape *t, uint32_t i, double g, const uint8_t *wanted);
 /* Pushes the tangents of a record's operands through it. */
 bool nbi_forward_record(nb_tape *t, uint32_t i);
+/* Room for the tangents of the nodes [from, to), which are at the end of the tape: zeros. */
+bool nbi_tangents_room(nb_tape *t, uint32_t from, uint32_t to);
+/* Pushes the tangents up the nodes [from, to), but for those that are given. */
+bool nbi_push_tangents(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *given);
 double nbi_tangent_many(const nb_tape *t, uint32_t i);
 double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k);
 /* The derivatives by all operands at once. */
 void nbi_partials_many(const nb_tape *t, uint32_t i, double *z);
 /* The plain sweep from node `from` down to `to`, restricted to wanted nodes if that is not NULL. */
 bool nbi_sweep(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *wanted);
+/* Anomaly mode's look at the nodes from `from` down to `to`: the local derivatives of those with
+ * reached[i - to], also where the adjoint is 0; and the adjoints, after the sweep. */
+bool nbi_partials_finite(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *reached,
+                         const uint8_t *wanted);
+bool nbi_adjoints_finite(nb_tape *t, uint32_t from, uint32_t to);
 void nbi_adjoint_release(nb_tape *t, nbi_record *r);
 void nbi_adjoints_clear(nb_tape *t, bool leaves_too);
 /* Gives back the buffers of the nodes from `length` to `end`, which are about to be forgotten. */
