@@ -18,6 +18,7 @@
 #include <nabla/ops.h>
 #include <nabla/op.h>
 #include <nabla/diff.h>
+#include <nabla/sparse.h>
 #include <nabla/check.h>
 #include <nabla/view.h>
 

@@ -235,14 +235,16 @@ nb_code nbi_block_seed(nbi_block *b, nb_var x, size_t lane, const double *d)
 void nbi_block_read(const nbi_block *b, nb_var x, size_t lane, double *to, size_t step)
 {
     const uint32_t i = x.index;
-    const size_t n = (size_t)nb_size(x);
-    const bool tensor = nbi_is_tensor(b->t, i), held = i <= b->high && b->at[i];
-    const bool some = held && (!tensor || b->full[i] >> lane & 1);
-    const double *numbers = some ? b->at[i] : NULL;
-    const nb_array a = some && tensor ? nbi_block_lane(b, i, lane) : (nb_array){.dtype = NB_F64};
+    const bool held = i <= b->high && b->at[i];
+    if (!nbi_is_tensor(b->t, i)) {
+        *to = held ? ((const double *)b->at[i])[lane] : 0;
+        return;
+    }
+    const size_t n = (size_t)nbi_record_at(b->t, i)->size;
+    const bool some = held && b->full[i] >> lane & 1;
+    const nb_array a = some ? nbi_block_lane(b, i, lane) : (nb_array){.dtype = NB_F64};
     for (size_t j = 0; j < n; j++)
         to[j * step] = !some               ? 0
-                       : !tensor           ? numbers[lane]
                        : a.dtype == NB_F64 ? ((const double *)a.data)[j]
                                            : (double)((const float *)a.data)[j];
 }
