@@ -242,7 +242,7 @@ bool bench_jacobian(bool quick)
 
 int main(int argc, char **argv)
 {
-    bool (*const cases[])(bool) = {bench_hvp, bench_jacobian};
+    bool (*const cases[])(bool) = {bench_hvp, bench_jacobian, bench_sparse};
     bool right = true;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         right = cases[k](bench_quick(argc, argv)) && right;

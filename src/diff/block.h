@@ -58,6 +58,20 @@ nb_code nbi_block_seed_one(nbi_block *b, nb_var x, size_t lane, int64_t element,
 nb_code nbi_block_run(nbi_block *b);
 /* Element j goes to to[j * step]. */
 void nbi_block_read(const nbi_block *b, nb_var x, size_t lane, double *to, size_t step);
+/* One of them. */
+static inline double nbi_block_number(const nbi_block *b, nb_var x, size_t lane, size_t element)
+{
+    const uint32_t i = x.index;
+    if (i > b->high || !b->at[i])
+        return 0;
+    if (!nbi_is_tensor(b->t, i))
+        return ((const double *)b->at[i])[lane];
+    if (!(b->full[i] >> lane & 1))
+        return 0;
+    const size_t at = lane * (size_t)nbi_record_at(b->t, i)->size + element;
+    return b->t->dtype == NB_F64 ? ((const double *)b->at[i])[at]
+                                 : (double)((const float *)b->at[i])[at];
+}
 void nbi_block_end(nbi_block *b);
 
 /* ---- between the files of the block ---------------------------------------------------------- */

@@ -12,6 +12,7 @@
  */
 #include "diff/sparse.h"
 
+#include "diff/block.h"
 #include "diff/colour.h"
 #include "diff/dense.h"
 
@@ -54,40 +55,43 @@ static size_t *starts(nb_sparse *s, size_t n, const nb_var *x)
 
 /* ---- the plan -------------------------------------------------------------------------------- */
 
-/* Lists of numbers below `count` by their colour: where each colour's begin. */
-static size_t *begin(nb_sparse *s, size_t count, const uint32_t *colour_of, const size_t *weight)
+/* The var that each element is in. */
+static uint32_t *vars_of(nb_sparse *s, size_t count, const size_t *start)
 {
-    size_t *start = take(&s->keep, s->colours, sizeof *start);
-    if (!start)
-        return NULL;
-    memset(start, 0, (s->colours + 1) * sizeof *start);
-    for (size_t e = 0; e < count; e++)
-        if (colour_of[e] != UINT32_MAX)
-            start[colour_of[e] + 1] += weight ? weight[e + 1] - weight[e] : 1;
-    for (uint32_t c = 0; c < s->colours; c++)
-        start[c + 1] += start[c];
-    return start;
+    uint32_t *var = take(&s->keep, count, sizeof *var);
+    for (size_t e = 0, k = 0; var && e < count; e++) {
+        while (start[k + 1] <= e)
+            k++;
+        var[e] = (uint32_t)k;
+    }
+    return var;
 }
 
-/* The elements to seed, by colour. */
+/* The elements to seed, by colour: counted, then listed. */
 static bool list_seeds(nb_sparse *s, const uint32_t *colour)
 {
     const bool inputs = s->forward || s->hessian;
-    const size_t count = inputs ? s->p.columns : s->p.rows;
-    const size_t *start = inputs ? s->in_start : s->out_start;
-    s->seed_start = begin(s, count, colour, NULL);
+    const size_t count = inputs ? s->p.columns : s->p.rows, most = (size_t)s->colours + 1;
+    const size_t others = s->forward ? s->p.rows : s->p.columns;
+    const uint32_t *var = vars_of(s, count, inputs ? s->in_start : s->out_start);
+    size_t *next = take(&s->work, most, sizeof *next);
+    s->read_var = vars_of(s, others, s->forward ? s->out_start : s->in_start);
+    s->seed_start = take(&s->keep, most, sizeof *next);
     s->seed = take(&s->keep, count, sizeof *s->seed);
     s->var = take(&s->keep, count, sizeof *s->var);
-    size_t *next = take(&s->work, s->colours, sizeof *next);
-    if (!s->seed_start || !s->seed || !s->var || !next)
+    if (!var || !next || !s->read_var || !s->seed_start || !s->seed || !s->var)
         return false;
-    memcpy(next, s->seed_start, (s->colours + 1) * sizeof *next);
-    for (size_t e = 0, k = 0; e < count; e++) {
-        while (start[k + 1] <= e)
-            k++;
+    memset(next, 0, (most + 1) * sizeof *next);
+    for (size_t e = 0; e < count; e++)
+        if (colour[e] != UINT32_MAX)
+            next[colour[e] + 1]++;
+    for (uint32_t c = 0; c < s->colours; c++)
+        next[c + 1] += next[c];
+    memcpy(s->seed_start, next, most * sizeof *next);
+    for (size_t e = 0; e < count; e++) {
         if (colour[e] == UINT32_MAX)
             continue;
-        s->var[next[colour[e]]] = (uint32_t)k;
+        s->var[next[colour[e]]] = var[e];
         s->seed[next[colour[e]]++] = (uint32_t)e;
     }
     return true;
@@ -104,19 +108,20 @@ static void source(const nb_sparse *s, const uint32_t *colour, const uint32_t *a
     *sweep = colour[by_column ? j : i];
 }
 
-/* The places, by the colour of the sweep that fills them: counted, then listed. */
+/* The places, by the block of the sweep that fills them: counted, then listed. */
 static bool list_entries(nb_sparse *s, const uint32_t *colour)
 {
-    const size_t places = s->p.row_start[s->p.rows];
-    size_t *next = take(&s->work, (size_t)s->colours + 1, sizeof *next);
+    const size_t places = s->p.row_start[s->p.rows], blocks = s->colours / NBI_LANES + 1;
+    size_t *next = take(&s->work, blocks + 1, sizeof *next);
     uint32_t *alone = take(&s->work, s->colours, sizeof *alone), from, sweep;
-    s->entry_start = take(&s->keep, (size_t)s->colours + 1, sizeof *next);
+    s->entry_start = take(&s->keep, blocks + 1, sizeof *next);
     s->from = take(&s->keep, places, sizeof *s->from);
+    s->lane = take(&s->keep, places, sizeof *s->lane);
     s->to = take(&s->keep, places, sizeof *s->to);
-    if (!next || !alone || !s->entry_start || !s->from || !s->to)
+    if (!next || !alone || !s->entry_start || !s->from || !s->lane || !s->to)
         return false;
     memset(alone, 0, ((size_t)s->colours + 1) * sizeof *alone);
-    memset(next, 0, ((size_t)s->colours + 2) * sizeof *next);
+    memset(next, 0, (blocks + 1) * sizeof *next);
     for (int turn = 0; turn < 2; turn++) {
         for (size_t r = 0; r < s->p.rows; r++) {
             const size_t first = s->p.row_start[r], end = s->p.row_start[r + 1];
@@ -124,17 +129,17 @@ static bool list_entries(nb_sparse *s, const uint32_t *colour)
                 alone[colour[s->p.column[k]]]++;
             for (size_t k = first; k < end; k++) {
                 source(s, colour, alone, r, k, &from, &sweep);
-                const size_t at = turn ? next[sweep]++ : next[sweep + 1]++;
+                const size_t at = turn ? next[sweep / NBI_LANES]++ : next[sweep / NBI_LANES + 1]++;
                 if (turn)
-                    s->from[at] = from, s->to[at] = k;
+                    s->from[at] = from, s->lane[at] = sweep % NBI_LANES, s->to[at] = k;
             }
             for (size_t k = first; s->hessian && k < end; k++)
                 alone[colour[s->p.column[k]]] = 0;
         }
-        for (uint32_t c = 0; !turn && c < s->colours; c++)
+        for (size_t c = 0; !turn && c < blocks; c++)
             next[c + 1] += next[c];
         if (!turn)
-            memcpy(s->entry_start, next, ((size_t)s->colours + 1) * sizeof *next);
+            memcpy(s->entry_start, next, (blocks + 1) * sizeof *next);
     }
     return true;
 }

@@ -16,10 +16,13 @@ struct nb_sparse {
     nbi_pattern p;
     double *value;
     uint32_t colours;
-    size_t *seed_start, *entry_start; /* by colour: [colours + 1] */
-    uint32_t *seed, *var;             /* elements to seed, and the var that each is in */
-    uint32_t *from;                   /* entries: the element to read */
-    size_t *to;                       /* and the place to fill */
+    size_t *seed_start;   /* by colour: [colours + 1] */
+    uint32_t *seed, *var; /* elements to seed, and the var that each is in */
+    size_t *entry_start;  /* by block of NBI_LANES colours: [blocks + 1] */
+    uint32_t *from;       /* entries: the element to read, */
+    uint8_t *lane;        /* in which lane of the block, */
+    size_t *to;           /* and the place to fill */
+    uint32_t *read_var;   /* the vars that the elements at the end that is read are in */
 };
 
 #endif

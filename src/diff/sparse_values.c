@@ -8,13 +8,11 @@
 
 /* The two ends of the sweeps: what is seeded and what is read. */
 typedef struct ends {
-    size_t n_read;
     const nb_var *seeded, *read;
-    const size_t *seeded_start;
+    const size_t *seeded_start, *read_start; /* the vars' first elements */
 } ends;
 
-static nb_code sweep(nb_sparse *s, nbi_block *b, const ends *e, uint32_t first, size_t lanes,
-                     double *numbers)
+static nb_code sweep(nb_sparse *s, nbi_block *b, const ends *e, uint32_t first, size_t lanes)
 {
     nb_code code = NB_OK;
     nbi_block_begin(b, lanes);
@@ -26,11 +24,11 @@ static nb_code sweep(nb_sparse *s, nbi_block *b, const ends *e, uint32_t first, 
         }
     if (code == NB_OK)
         code = nbi_block_run(b);
-    for (size_t l = 0; l < lanes && code == NB_OK; l++) {
-        for (size_t k = 0, at = 0; k < e->n_read; at += (size_t)nb_size(e->read[k++]))
-            nbi_block_read(b, e->read[k], l, numbers + at, 1);
-        for (size_t k = s->entry_start[first + l]; k < s->entry_start[first + l + 1]; k++)
-            s->value[s->to[k]] = numbers[s->from[k]];
+    const size_t *entries = s->entry_start + first / NBI_LANES;
+    for (size_t k = entries[0]; k < entries[1] && code == NB_OK; k++) {
+        const uint32_t v = s->read_var[s->from[k]];
+        s->value[s->to[k]] =
+            nbi_block_number(b, e->read[v], s->lane[k], s->from[k] - e->read_start[v]);
     }
     nbi_block_end(b);
     return code;
@@ -40,23 +38,18 @@ static nb_code sweep(nb_sparse *s, nbi_block *b, const ends *e, uint32_t first, 
 static nb_code fill(nb_sparse *s, nb_tape *t, size_t n_out, const nb_var *out, size_t n_in,
                     const nb_var *in)
 {
-    const nbi_spot scratch = t->scratch.at;
-    const size_t count = s->forward ? s->p.rows : s->p.columns;
-    double *numbers = nbi_scratch(t, (count + 1) * sizeof *numbers);
-    if (!numbers)
-        return nbi_no_memory(t, "sparse");
-    const ends e = s->forward ? (ends){n_out, in, out, s->in_start}
-                              : (ends){n_in, out, in, s->hessian ? s->in_start : s->out_start};
+    const size_t *out_start = s->hessian ? s->in_start : s->out_start;
+    const ends e = s->forward ? (ends){in, out, s->in_start, out_start}
+                              : (ends){out, in, out_start, s->in_start};
     nbi_block b;
     nb_code code = nbi_block_open(&b, "sparse", t, s->forward, n_out, out, n_in, in);
     if (code == NB_OK) {
         for (uint32_t c = 0; c < s->colours && code == NB_OK; c += NBI_LANES) {
             const size_t rest = s->colours - c;
-            code = sweep(s, &b, &e, c, rest < NBI_LANES ? rest : NBI_LANES, numbers);
+            code = sweep(s, &b, &e, c, rest < NBI_LANES ? rest : NBI_LANES);
         }
         nbi_block_close(&b);
     }
-    nbi_give_back(&t->scratch, scratch);
     return code;
 }
 
