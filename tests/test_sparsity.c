@@ -498,7 +498,7 @@ END_TEST
 
 int main(void)
 {
-    TCase *c = tcase_create("sparse");
+    TCase *c = tcase_create("sparsity");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, every_op, 0, (int)nbi_op_count());
     tcase_add_loop_test(c, random_scalars, 0, 10);
@@ -511,5 +511,5 @@ int main(void)
     tcase_add_test(c, without_memory);
     tcase_add_test(c, refusals);
     tcase_add_test(c, empty);
-    return run_case("sparse", c);
+    return run_case("sparsity", c);
 }
