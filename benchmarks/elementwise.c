@@ -1,4 +1,4 @@
-/* What one elementary function costs per element.
+/* What one elementary function, and one row of the table, costs per element.
  *
  * Each function runs over 10^6 values drawn evenly from an interval where it does all its
  * work, output to a second array, so that memory traffic is part of the figure as it
@@ -6,8 +6,13 @@
  * A figure is the median over repeated passes. `ns_per_element_l1` is the same over an
  * array that stays in the first-level cache: the cost of the arithmetic alone.
  *
+ * A row runs as its kernel does on a tensor, forward and reverse by its first operand, on the
+ * same arrays in the first-level cache; the plain kernel verifies what it gives. `ns_call_8` is
+ * a whole call on 8 elements, overhead and all.
+ *
  * Lines: bench elementwise <function>_<f32|f64> <figure> <value> ns <bar>, tabs between.
  * --quick makes fewer passes. The bars are for float on AVX-512 at 2.5 GHz. */
+#include "kernels/elementwise.h"
 #include "kernels/vmath.h"
 
 #include <math.h>
@@ -106,6 +111,103 @@ static void run_case(nbi_isa isa, bool is_double, int which, int passes, void *x
            measure(fn, SMALL, SMALL * 256, passes, x, y));
 }
 
+/* ---- rows of the table ----------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    enum nbi_row row;
+    size_t arity;
+} row_cases[] = {
+    {"add", NBI_ROW_add, 2},           {"max", NBI_ROW_max, 2},   {"relu", NBI_ROW_relu, 1},
+    {"tanh", NBI_ROW_tanh, 1},         {"exp", NBI_ROW_exp, 1},   {"sigmoid", NBI_ROW_sigmoid, 1},
+    {"softplus", NBI_ROW_softplus, 1}, {"gelu", NBI_ROW_gelu, 1}, {"silu", NBI_ROW_silu, 1},
+};
+
+/* One array of the row for each purpose, of n elements. */
+typedef struct row_arrays {
+    nb_array in[2], r, g, to;
+    int64_t n;
+} row_arrays;
+
+static const nbi_crew alone = {NULL, 0};
+
+static void row_pass(const nbi_row_kernels *kernels, int c, bool reverse, const row_arrays *a)
+{
+    if (reverse)
+        nbi_row_reverse(&alone, kernels, row_cases[c].row, 0, row_cases[c].arity, a->in, &a->r,
+                        &a->g, &a->to, false);
+    else
+        nbi_row_forward(&alone, kernels, row_cases[c].row, row_cases[c].arity, a->in, &a->r);
+}
+
+static double measure_row(const nbi_row_kernels *kernels, int c, bool reverse, const row_arrays *a,
+                          int passes)
+{
+    enum { CALLS = 200 };
+    double t[MOST_PASSES];
+    for (int p = 0; p < passes; p++) {
+        const double start = now();
+        for (int i = 0; i < CALLS; i++)
+            row_pass(kernels, c, reverse, a);
+        t[p] = (now() - start) * 1e9 / CALLS;
+    }
+    qsort(t, (size_t)passes, sizeof *t, ascending);
+    return t[passes / 2];
+}
+
+/* The result and the gradient against the plain kernels', which are run first. */
+static void verify_row(const nbi_row_kernels *kernels, int c, const row_arrays *a, void *right)
+{
+    const bool is_double = a->r.dtype == NB_F64;
+    for (int reverse = 0; reverse < 2; reverse++) {
+        const void *got = reverse ? a->to.data : a->r.data;
+        row_pass(&nbi_row_kernels_plain, c, reverse, a);
+        memcpy(right, got, (size_t)a->n * sizeof(double));
+        row_pass(kernels, c, reverse, a);
+        for (int64_t i = 0; i < a->n; i++) {
+            const double b = element(is_double, right, i);
+            if (!(fabs(element(is_double, got, i) - b) <=
+                  (fabs(b) + 0.1) * (is_double ? 1e-14 : 3e-7))) {
+                fprintf(stderr, "row %s is wrong\n", row_cases[c].name);
+                exit(EXIT_FAILURE);
+            }
+        }
+    }
+}
+
+static void run_row(nbi_isa isa, bool is_double, int c, int passes, void *memory)
+{
+    const nbi_row_kernels *kernels = nbi_row_kernels_choose(isa);
+    const char *type = is_double ? "f64" : "f32";
+    int64_t dims[1] = {SMALL};
+    double *at = memory;
+    nb_array v[5];
+    for (int k = 0; k < 5; k++, at += SMALL) {
+        v[k] = (nb_array){.dtype = is_double ? NB_F64 : NB_F32,
+                          .rank = 1,
+                          .dims = dims,
+                          .size = SMALL,
+                          .data = at};
+        for (int64_t i = 0; i < SMALL; i++) {
+            const double value = (double)((i * 617 + k * 331) % SMALL) * 8 / SMALL - 4;
+            if (is_double)
+                at[i] = value;
+            else
+                ((float *)at)[i] = (float)value;
+        }
+    }
+    row_arrays a = {{v[0], v[1]}, v[2], v[3], v[4], SMALL};
+    verify_row(kernels, c, &a, at);
+    for (int reverse = 0; reverse < 2; reverse++)
+        printf("bench\telementwise\trow_%s_%s\t%s\t%.4g\tns\t-\n", row_cases[c].name, type,
+               reverse ? "ns_reverse" : "ns_forward",
+               measure_row(kernels, c, reverse, &a, passes) / SMALL);
+    dims[0] = 8;
+    a.in[0].size = a.in[1].size = a.r.size = 8;
+    printf("bench\telementwise\trow_%s_%s\tns_call_8\t%.4g\tns\t-\n", row_cases[c].name, type,
+           measure_row(kernels, c, false, &a, passes));
+}
+
 int main(int argc, char **argv)
 {
     const bool quick = argc > 1 && strcmp(argv[1], "--quick") == 0;
@@ -117,6 +219,9 @@ int main(int argc, char **argv)
     for (int is_double = 0; is_double < 2; is_double++)
         for (int c = 0; c < (int)(sizeof cases / sizeof *cases); c++)
             run_case(isa, is_double, c, quick ? 11 : MOST_PASSES, x, y);
+    for (int is_double = 0; is_double < 2; is_double++)
+        for (int c = 0; c < (int)(sizeof row_cases / sizeof *row_cases); c++)
+            run_row(isa, is_double, c, quick ? 11 : MOST_PASSES, x);
     free(x), free(y);
     return EXIT_SUCCESS;
 }

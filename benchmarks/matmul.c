@@ -3,15 +3,17 @@
  * The yardstick is measured in the same run: a loop of nothing but independent fused
  * multiply-adds on registers of the widest kind the kernels use, timed just before each
  * case, because the clock of a shared machine moves. `of_peak` is the product's rate
- * over that; `of_best_blas`, where OpenBLAS was found, over OpenBLAS's rate on the same
- * operands. Each case is first verified against a plain triple loop on sampled
+ * over that; `of_openblas` and `of_onednn`, where the system has those libraries, over
+ * their rates on the same operands in turns, and `of_best_blas` over the better of them. Each case is first verified against a plain triple loop on sampled
  * elements. A figure is the median of many short timings, each long enough (about
  * a millisecond) for the clock that times it.
  *
  * Lines: bench matmul <m>x<n>x<k>_<nn|nt|tn>_<f32|f64> <figure> <value> <unit> <bar>, tabs
  * between. --quick times each case more briefly; other arguments select cases by
  * text contained in their name. */
+#include "bench.h"
 #include "kernels/matmul.h"
+#include "peak.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,13 +21,11 @@
 #include <string.h>
 #include <time.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
 #ifdef NB_HAVE_OPENBLAS
 #include <cblas.h>
+#endif
+#ifdef NB_HAVE_ONEDNN
+#include <dnnl.h>
 #endif
 
 enum { MOST_SAMPLES = 64 };
@@ -48,134 +48,6 @@ static double median(double *v, int n)
 {
     qsort(v, (size_t)n, sizeof *v, ascending);
     return v[n / 2];
-}
-
-/* ---- the peak -------------------------------------------------------------------------------- */
-
-enum { CHAINS = 16, TURNS = 20000 };
-
-/* Each runs TURNS x CHAINS fused multiply-adds and returns the floating-point operations
- * that makes; the sums go to `sink` so that they are computed. */
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) static double fma_avx512(bool is_double, void *sink)
-{
-    __m512 s[CHAINS];
-    __m512d d[CHAINS];
-    for (int i = 0; i < CHAINS; i++)
-        s[i] = _mm512_setzero_ps(), d[i] = _mm512_setzero_pd();
-    const __m512 x = _mm512_set1_ps(0.5F);
-    const __m512d y = _mm512_set1_pd(0.5);
-    for (int t = 0; t < TURNS && !is_double; t++)
-#pragma GCC unroll 16
-        for (int i = 0; i < CHAINS; i++)
-            s[i] = _mm512_fmadd_ps(s[i], x, x);
-    for (int t = 0; t < TURNS && is_double; t++)
-#pragma GCC unroll 16
-        for (int i = 0; i < CHAINS; i++)
-            d[i] = _mm512_fmadd_pd(d[i], y, y);
-    if (is_double)
-        memcpy(sink, d, sizeof d);
-    else
-        memcpy(sink, s, sizeof s);
-    return 2.0 * CHAINS * TURNS * (is_double ? 8 : 16);
-}
-
-__attribute__((target("avx2,fma"))) static double fma_avx2(bool is_double, void *sink)
-{
-    enum { FEW = 12 }; /* of 16 registers */
-    __m256 s[FEW];
-    __m256d d[FEW];
-    for (int i = 0; i < FEW; i++)
-        s[i] = _mm256_setzero_ps(), d[i] = _mm256_setzero_pd();
-    const __m256 x = _mm256_set1_ps(0.5F);
-    const __m256d y = _mm256_set1_pd(0.5);
-    for (int t = 0; t < TURNS && !is_double; t++)
-#pragma GCC unroll 12
-        for (int i = 0; i < FEW; i++)
-            s[i] = _mm256_fmadd_ps(s[i], x, x);
-    for (int t = 0; t < TURNS && is_double; t++)
-#pragma GCC unroll 12
-        for (int i = 0; i < FEW; i++)
-            d[i] = _mm256_fmadd_pd(d[i], y, y);
-    if (is_double)
-        memcpy(sink, d, sizeof d);
-    else
-        memcpy(sink, s, sizeof s);
-    return 2.0 * FEW * TURNS * (is_double ? 4 : 8);
-}
-#elif defined(__aarch64__)
-static double fma_neon(bool is_double, void *sink)
-{
-    float32x4_t s[CHAINS];
-    float64x2_t d[CHAINS];
-    for (int i = 0; i < CHAINS; i++)
-        s[i] = vdupq_n_f32(0), d[i] = vdupq_n_f64(0);
-    const float32x4_t x = vdupq_n_f32(0.5F);
-    const float64x2_t y = vdupq_n_f64(0.5);
-    for (int t = 0; t < TURNS && !is_double; t++)
-#pragma GCC unroll 16
-        for (int i = 0; i < CHAINS; i++)
-            s[i] = vfmaq_f32(x, s[i], x);
-    for (int t = 0; t < TURNS && is_double; t++)
-#pragma GCC unroll 16
-        for (int i = 0; i < CHAINS; i++)
-            d[i] = vfmaq_f64(y, d[i], y);
-    if (is_double)
-        memcpy(sink, d, sizeof d);
-    else
-        memcpy(sink, s, sizeof s);
-    return 2.0 * CHAINS * TURNS * (is_double ? 2 : 4);
-}
-#endif
-
-/* Without fused instructions: a multiplication and an addition, 16 bytes wide. */
-static double fma_plain(bool is_double, void *sink)
-{
-    enum { FEW = 12 };
-    typedef float quad __attribute__((vector_size(16)));
-    typedef double pair __attribute__((vector_size(16)));
-    quad s[FEW] = {{0}};
-    pair d[FEW] = {{0}};
-    for (int t = 0; t < TURNS && !is_double; t++)
-#pragma GCC unroll 12
-        for (int i = 0; i < FEW; i++)
-            s[i] = s[i] * 0.5F + 0.5F;
-    for (int t = 0; t < TURNS && is_double; t++)
-#pragma GCC unroll 12
-        for (int i = 0; i < FEW; i++)
-            d[i] = d[i] * 0.5 + 0.5;
-    if (is_double)
-        memcpy(sink, d, sizeof d);
-    else
-        memcpy(sink, s, sizeof s);
-    return 2.0 * FEW * TURNS * (is_double ? 2 : 4);
-}
-
-static double fma_loop(nbi_isa isa, bool is_double, void *sink)
-{
-#if defined(__x86_64__)
-    if (isa == NBI_ISA_AVX512)
-        return fma_avx512(is_double, sink);
-    if (isa == NBI_ISA_AVX2)
-        return fma_avx2(is_double, sink);
-#elif defined(__aarch64__)
-    if (isa == NBI_ISA_NEON)
-        return fma_neon(is_double, sink);
-#endif
-    return fma_plain(is_double, sink);
-}
-
-/* Floating-point operations per second of the fastest of a few short runs. */
-static double peak(nbi_isa isa, bool is_double)
-{
-    double sink[8 * CHAINS], best = 0;
-    for (int s = 0; s < 8; s++) {
-        double t = now(), flop = fma_loop(isa, is_double, sink);
-        t = now() - t;
-        if (flop / t > best)
-            best = flop / t;
-    }
-    return best;
 }
 
 /* ---- one case -------------------------------------------------------------------------------- */
@@ -232,8 +104,12 @@ static void verify(const char *name, const nbi_matmul *x, bool is_double)
     }
 }
 
+/* ---- the other libraries --------------------------------------------------------------------- */
+
+typedef void product_fn(const nbi_matmul *, bool is_double);
+
 #ifdef NB_HAVE_OPENBLAS
-static void blas(const nbi_matmul *x, bool is_double)
+static void openblas(const nbi_matmul *x, bool is_double)
 {
     const CBLAS_TRANSPOSE ta = x->ta ? CblasTrans : CblasNoTrans;
     const CBLAS_TRANSPOSE tb = x->tb ? CblasTrans : CblasNoTrans;
@@ -246,20 +122,42 @@ static void blas(const nbi_matmul *x, bool is_double)
 }
 #endif
 
-/* Seconds per product, the kernel's and (where there is one) the other library's. */
-static double seconds(const nbi_matmul *x, nbi_matmul_fn run, bool is_double, int64_t repeats)
+#ifdef NB_HAVE_ONEDNN
+static void onednn(const nbi_matmul *x, bool is_double)
+{
+    (void)is_double;
+    dnnl_sgemm(x->ta ? 'T' : 'N', x->tb ? 'T' : 'N', x->m, x->n, x->k, 1, x->a, x->lda, x->b,
+               x->ldb, 0, x->c, x->ldc);
+}
+#endif
+
+static const struct {
+    const char *figure;
+    product_fn *run;
+    bool doubles;
+} others[] = {
+#ifdef NB_HAVE_OPENBLAS
+    {"of_openblas", openblas, true},
+#endif
+#ifdef NB_HAVE_ONEDNN
+    {"of_onednn", onednn, false},
+#endif
+    {NULL, NULL, false},
+};
+
+static double own_seconds(const nbi_matmul *x, nbi_matmul_fn run, int64_t repeats)
 {
     double t = now();
-    for (int64_t r = 0; r < repeats; r++) {
-#ifdef NB_HAVE_OPENBLAS
-        if (!run) {
-            blas(x, is_double);
-            continue;
-        }
-#endif
+    for (int64_t r = 0; r < repeats; r++)
         run(x);
-    }
-    (void)is_double;
+    return (now() - t) / (double)repeats;
+}
+
+static double other_seconds(const nbi_matmul *x, product_fn *run, bool is_double, int64_t repeats)
+{
+    double t = now();
+    for (int64_t r = 0; r < repeats; r++)
+        run(x, is_double);
     return (now() - t) / (double)repeats;
 }
 
@@ -274,27 +172,33 @@ static void time_case(const char *name, const shape *s, const nbi_matmul *x, set
 {
     const double flop = 2.0 * (double)x->m * (double)x->n * (double)x->k;
     const nbi_matmul_fn run = nbi_matmul_choose(set.isa, set.is_double);
-    const double top = peak(set.isa, set.is_double), guess = 1.3 * flop / top + 1e-8;
+    const double top = bench_peak(set.isa, set.is_double), guess = 1.3 * flop / top + 1e-8;
     const int64_t repeats = guess > 1e-3 ? 1 : (int64_t)(1e-3 / guess) + 1;
     const double budget = set.quick ? 0.02 : 0.3;
     int samples = (int)(budget / (guess * (double)repeats));
     samples = samples < 3 ? 3 : samples > MOST_SAMPLES ? MOST_SAMPLES : samples;
     double ours[MOST_SAMPLES], share[MOST_SAMPLES];
     for (int i = 0; i < samples; i++) {
-        ours[i] = seconds(x, run, set.is_double, repeats);
-        share[i] = flop / ours[i] / peak(set.isa, set.is_double);
+        ours[i] = own_seconds(x, run, repeats);
+        share[i] = flop / ours[i] / bench_peak(set.isa, set.is_double);
     }
     print(name, "gflops", flop / median(ours, samples) * 1e-9, "gflop/s", "-");
     print(name, "of_peak", median(share, samples), "ratio", s->of_peak);
     if (flop < 1e5)
         print(name, "ns", median(ours, samples) * 1e9, "ns", "-");
-#ifdef NB_HAVE_OPENBLAS
-    for (int i = 0; i < samples; i++) {
-        double theirs = seconds(x, NULL, set.is_double, repeats);
-        share[i] = theirs / seconds(x, run, set.is_double, repeats);
+    double best = INFINITY;
+    for (int k = 0; others[k].run; k++) {
+        if (set.is_double && !others[k].doubles)
+            continue;
+        for (int i = 0; i < samples; i++) {
+            double theirs = other_seconds(x, others[k].run, set.is_double, repeats);
+            share[i] = theirs / own_seconds(x, run, repeats);
+        }
+        best = fmin(best, median(share, samples));
+        print(name, others[k].figure, median(share, samples), "ratio", "-");
     }
-    print(name, "of_best_blas", median(share, samples), "ratio", s->of_blas);
-#endif
+    if (isfinite(best))
+        print(name, "of_best_blas", best, "ratio", s->of_blas);
 }
 
 static void run_case(const shape *s, setting set, int count, char **wanted)
@@ -337,7 +241,8 @@ static const shape squares[] = {
     {512, 512, 512, "nt", ">=0.85", "-"},    {512, 512, 512, "tn", ">=0.85", "-"},
 };
 
-/* A layer with `in` inputs and `out` outputs on a batch: forward, then its two gradients. */
+/* A layer with `in` inputs and `out` outputs on a batch: forward, the gradients of its input and of
+ * its weights, and forward with the weights stored transposed. */
 static const struct {
     int64_t batch, in, out;
 } layers[] = {
@@ -351,9 +256,8 @@ int main(int argc, char **argv)
     int first = 1;
     if (argc > 1 && strcmp(argv[1], "--quick") == 0)
         set.quick = true, first = 2;
-#ifdef NB_HAVE_OPENBLAS
-    openblas_set_num_threads(1);
-#endif
+    if (!bench_one_thread(argv))
+        return EXIT_FAILURE;
     for (int is_double = 0; is_double < 2; is_double++) {
         set.is_double = is_double;
         for (size_t i = 0; i < sizeof squares / sizeof *squares; i++)
@@ -365,9 +269,9 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
         const int64_t batch = layers[i].batch, in = layers[i].in, out = layers[i].out;
         const shape forms[] = {{batch, out, in, "nn", "-", ">=0.95"},
-                               {batch, out, in, "nt", "-", ">=0.95"},
                                {batch, in, out, "nt", "-", ">=0.95"},
-                               {in, out, batch, "tn", "-", ">=0.95"}};
+                               {in, out, batch, "tn", "-", ">=0.95"},
+                               {batch, out, in, "nt", "-", "-"}};
         for (int f = 0; f < 4; f++)
             run_case(&forms[f], set, argc - first, argv + first);
     }

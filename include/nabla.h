@@ -14,8 +14,12 @@
 #define NABLA_H
 
 #include <nabla/base.h>
+#include <nabla/pool.h>
 #include <nabla/tape.h>
 #include <nabla/ops.h>
+#include <nabla/image.h>
+#include <nabla/net.h>
+#include <nabla/algebra.h>
 #include <nabla/op.h>
 #include <nabla/diff.h>
 #include <nabla/sparse.h>

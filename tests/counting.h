@@ -14,6 +14,8 @@
 typedef struct counting {
     size_t calls;    /* requests for memory, frees not counted */
     size_t blocks;   /* out at present */
+    size_t bytes;    /* in them */
+    size_t peak;     /* the most there ever were */
     size_t refuse;   /* the request to refuse; 0: none */
     bool for_ever;   /* and all that follow */
     size_t refusals; /* made so far */
@@ -31,6 +33,7 @@ static void *counting_resize(void *ctx, void *p, size_t old_size, size_t new_siz
     ck_assert_uint_eq(known, old_size);
     if (!new_size) {
         c->blocks -= block != NULL;
+        c->bytes -= known;
         free(block);
         return NULL;
     }
@@ -42,6 +45,8 @@ static void *counting_resize(void *ctx, void *p, size_t old_size, size_t new_siz
     char *new = new_size < SIZE_MAX / 4 ? malloc(new_size + COUNTING_HEAD) : NULL;
     if (!new)
         return NULL;
+    c->bytes += new_size - known;
+    c->peak = c->bytes > c->peak ? c->bytes : c->peak;
     memcpy(new, &new_size, sizeof new_size);
     memset(new + COUNTING_HEAD, 0xa5, new_size); /* nobody may count on zeros, nor on old pages */
     if (block)

@@ -111,6 +111,39 @@ START_TEST(a_large_step_takes_no_page_faults)
 }
 END_TEST
 
+/* ---- peak memory ----------------------------------------------------------------------------- */
+
+enum { LAYERS = 150, ROWS = 2048, WIDTH = 64 };
+
+/* What a training step takes at most is what the backward pass needs kept, and a tenth: gradients of
+ * interior nodes go when they are consumed, and the arenas have little to spare. */
+START_TEST(peak_of_a_training_step)
+{
+    counting count = {0};
+    nb_tape *t = nb_tape_new(
+        &(nb_options){.allocator = counting_allocator(&count), .dtype = _i ? NB_F32 : NB_F64});
+    const size_t element = _i ? sizeof(float) : sizeof(double);
+    void *weights = calloc(2 * WIDTH * (WIDTH + 1), element), *x = calloc(ROWS * WIDTH, element);
+    char *w = weights, *dw = w + WIDTH * WIDTH * element, *b = dw + WIDTH * WIDTH * element;
+    nb_var weight = nb_borrow(t, "w", NB_SHAPE(WIDTH, WIDTH), w, dw);
+    nb_var bias = nb_borrow(t, "b", NB_SHAPE(WIDTH), b, b + WIDTH * element);
+    nb_mark start = nb_tape_mark(t);
+    for (int step = 0; step < 2; step++) {
+        nb_var a = nb_borrow_constant(t, NB_SHAPE(ROWS, WIDTH), x);
+        for (int l = 0; l < LAYERS; l++)
+            a = nb_dense(a, weight, bias, nb_relu);
+        ck_assert_int_eq(nb_backward(nb_mean(nb_square(a))), NB_OK);
+        nb_rewind(start);
+    }
+    const size_t kept = (LAYERS + 1) * ROWS * WIDTH * element; /* and the squares */
+    ck_assert_uint_gt(count.peak, kept);
+    ck_assert_uint_lt(count.peak, kept + kept / 10);
+    nb_tape_free(t);
+    ck_assert_uint_eq(count.bytes, 0);
+    free(weights), free(x);
+}
+END_TEST
+
 int main(void)
 {
     TCase *c = tcase_create("reuse");
@@ -118,5 +151,6 @@ int main(void)
     tcase_add_test(c, accumulating_takes_no_memory);
     tcase_add_test(c, a_large_step_takes_no_page_faults);
     tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, peak_of_a_training_step, 0, 2);
     return run_case("reuse", c);
 }

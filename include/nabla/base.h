@@ -47,7 +47,9 @@ extern "C" {
     X(NB_ERR_CALLBACK, "callback", "a function supplied by the caller failed")          \
     X(NB_ERR_ANOMALY, "anomaly", "a value or gradient is not finite")                   \
     X(NB_ERR_DOMAIN, "domain", "the operand lies where the operation is not defined")   \
-    X(NB_ERR_LAW, "law", "an operation breaks a law that every operation obeys")
+    X(NB_ERR_SINGULAR, "singular", "a matrix is singular, or not positive definite")    \
+    X(NB_ERR_LAW, "law", "an operation breaks a law that every operation obeys")        \
+    X(NB_ERR_THREAD, "thread", "not all threads of a pool could be started")
 
 #define NBI_CODE(code, name, text) code,
 typedef enum nb_code { NB_CODES(NBI_CODE) NBI_CODES } nb_code;

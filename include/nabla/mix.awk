@@ -1,9 +1,10 @@
-# Reads ops.h and writes mix.h: for each prototype a macro of the same name that turns numbers among
-# its var operands into vars and, under NB_LOCATE, notes the place of the call.
+# Reads a header of operations and writes what it includes last: for each prototype a macro of the
+# same name that turns numbers among its var operands into vars and, under NB_LOCATE, notes the place
+# of the call. Called with header=ops.h guard=NABLA_MIX_H, say.
 BEGIN {
-    print "/* Made from ops.h: lets plain numbers stand where vars do. */"
-    print "#ifndef NABLA_MIX_H"
-    print "#define NABLA_MIX_H"
+    print "/* Made from " header ": lets plain numbers stand where vars do. */"
+    print "#ifndef " guard
+    print "#define " guard
     split("add sub mul div", list, " ")
     for (i in list) inlined["nb_" list[i]] = 1
 }

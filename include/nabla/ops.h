@@ -185,6 +185,9 @@ NB_API nb_var nb_matmul(nb_var a, nb_var b);
 NB_API nb_var nb_matmul_t(nb_var a, bool a_transposed, nb_var b, bool b_transposed);
 /* x w + b: x [n k] or [k], w [k m], b [m]; one node. */
 NB_API nb_var nb_affine(nb_var x, nb_var w, nb_var b);
+/* f(x w + b): one node, and one pass over memory, if f is one of the elementwise functions above,
+ * nb_relu say; else f is called on the affine map. NULL: the map itself. */
+NB_API nb_var nb_dense(nb_var x, nb_var w, nb_var b, nb_var (*f)(nb_var));
 NB_API nb_var nb_dot(nb_var a, nb_var b);   /* two vectors of one length: a scalar */
 NB_API nb_var nb_outer(nb_var a, nb_var b); /* [n] and [m] to [n m] */
 

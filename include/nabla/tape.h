@@ -18,12 +18,14 @@
  * Memory goes by mark and rewind: nb_rewind forgets everything recorded since the mark and keeps
  * the memory for the next step. A var that was forgotten is detected when it is used.
  *
- * A tape belongs to one thread at a time; different threads may each use their own.
+ * A tape belongs to one thread at a time; different threads may each use their own. Threads that help
+ * it with large operations are told in nabla/pool.h.
  */
 #ifndef NABLA_TAPE_H
 #define NABLA_TAPE_H
 
 #include <nabla/base.h>
+#include <nabla/pool.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -52,6 +54,8 @@ typedef struct nb_options {
     size_t bytes;           /* room for so many bytes of tensor values at first; 0: a default */
     size_t max_bytes;       /* the memory cap; 0: none */
     bool anomaly;           /* name the first value or gradient that is not finite */
+    nb_pool *pool;          /* threads that help, shared with other tapes (nabla/pool.h) */
+    int threads;            /* without it: a pool of the tape's own, of so many; 0: no help */
 } nb_options;
 
 /* NULL options mean all defaults. Returns NULL only when there is no memory, or when the cap is too
@@ -77,6 +81,12 @@ NB_API nb_dtype nb_tape_dtype(const nb_tape *t);
 NB_API size_t nb_tape_bytes(const nb_tape *t); /* allocated at present, spare room included */
 NB_API size_t nb_tape_used(const nb_tape *t);  /* taken by what is recorded, adjoints included */
 NB_API void nb_set_anomaly(nb_tape *t, bool on);
+/* The instruction set of the kernels: "plain", "avx2", "avx512" or "neon". A new tape has the best
+ * that the machine executes, or a lower one that the environment variable NABLA_ISA names.
+ * nb_set_isa chooses for what the tape computes from now on; NULL: as a new tape. A name that the
+ * machine does not have is an error, which lists those it has. */
+NB_API const char *nb_isa_name(const nb_tape *t);
+NB_API nb_code nb_set_isa(nb_tape *t, const char *name);
 /* While recording is off, operations compute values and their results are constants.
  * Returns what it was. */
 NB_API bool nb_set_recording(nb_tape *t, bool on);

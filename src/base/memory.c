@@ -130,6 +130,28 @@ void nbi_arena_free(nbi_arena *a)
     a->at = (nbi_spot){NULL, 0};
 }
 
+/* Chunks double at first. A large arena grows by a small share, so that little of it is spare. */
+static void plan_next(nbi_arena *a, size_t size)
+{
+    enum { LARGE = 1 << 26, SHARE = 32 };
+    a->whole += size;
+    if (a->whole >= LARGE)
+        a->next_size = a->whole / SHARE;
+    else if (a->next_size <= size)
+        a->next_size = 2 * size < LARGE / 16 ? 2 * size : LARGE / 16;
+}
+
+/* Room for a whole number of arrays like this one, and a little beside each: what follows a large
+ * array is often of its size, and would leave the end of the chunk empty. */
+static size_t next_size(const nbi_arena *a, size_t need)
+{
+    enum { BESIDE = 1024 };
+    if (need >= a->next_size || a->next_size > SIZE_MAX / 4)
+        return need > a->next_size ? need : a->next_size;
+    const size_t each = need + BESIDE;
+    return (a->next_size + each - 1) / each * each;
+}
+
 /* A later chunk that is large enough, or a new one behind the last. Chunks that are too small are
  * passed over until the pointer moves down again. */
 static nbi_chunk *next_chunk(nbi_arena *a, size_t bytes)
@@ -141,7 +163,7 @@ static nbi_chunk *next_chunk(nbi_arena *a, size_t bytes)
     size_t need = sizeof(nbi_chunk) + NBI_ALIGN + bytes;
     if (need < bytes)
         return NULL;
-    size_t size = a->next_size > need ? a->next_size : need;
+    size_t size = next_size(a, need);
     nbi_chunk *c = nbi_resize(a->heap, NULL, 0, size);
     if (!c && size > need)
         c = nbi_resize(a->heap, NULL, 0, size = need);
@@ -149,8 +171,7 @@ static nbi_chunk *next_chunk(nbi_arena *a, size_t bytes)
         return NULL;
     *c = (nbi_chunk){NULL, size};
     *link = c;
-    if (a->next_size <= size)
-        a->next_size = size < SIZE_MAX / 2 ? 2 * size : size;
+    plan_next(a, size);
     return c;
 }
 

@@ -36,7 +36,8 @@ typedef struct nbi_arena {
     nbi_heap *heap;
     nbi_chunk *first;
     nbi_spot at;
-    size_t next_size; /* of the next chunk: they double */
+    size_t next_size; /* of the next chunk */
+    size_t whole;     /* of all chunks */
 } nbi_arena;
 
 enum { NBI_ALIGN = 64 }; /* of arrays: a cache line, and the widest vector */

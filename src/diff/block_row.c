@@ -68,7 +68,8 @@ static void find_slopes(pass *p, size_t k)
 {
     nb_array ones = p->out;
     ones.data = p->ones;
-    nbi_row_reverse(p->b->t->rows, p->row, k, p->r->n_in, p->in, &p->out, &ones, &p->slope, false);
+    nbi_row_reverse(&p->b->t->crew, p->b->t->rows, p->row, k, p->r->n_in, p->in, &p->out, &ones,
+                    &p->slope, false);
 }
 
 /* out = lanes times slopes, out in the shape of the product. */
@@ -76,14 +77,14 @@ static void times_slopes(const pass *p, nb_array lanes, void *out)
 {
     nb_array to = p->product, two[2] = {lanes, p->slope};
     to.data = out;
-    nbi_row_forward(p->b->t->rows, NBI_ROW_chain, 2, two, &to);
+    nbi_row_forward(&p->b->t->crew, p->b->t->rows, NBI_ROW_chain, 2, two, &to);
 }
 
 static void add_product(const pass *p, void *to)
 {
     nb_array sum = p->product, two[2] = {sum, sum};
     sum.data = two[0].data = to;
-    nbi_row_forward(p->b->t->rows, NBI_ROW_add, 2, two, &sum);
+    nbi_row_forward(&p->b->t->crew, p->b->t->rows, NBI_ROW_add, 2, two, &sum);
 }
 
 /* The dims of lanes of an array of rank `rank`, lined up with those of the product. */
@@ -103,7 +104,7 @@ static bool give_number(pass *p, uint32_t x, size_t first)
     int64_t dims[NB_MAX_RANK];
     line_up(p, 0, NULL, dims);
     nb_array a = {sums, dims, (int64_t)p->count, p->product.rank, NB_F64};
-    nbi_reduce_into(&p->product, &a, false);
+    nbi_reduce_into(&p->b->t->crew, &p->product, &a, false);
     for (size_t l = 0; to && l < p->count; l++)
         to[first + l] += sums[l];
     return to != NULL;
@@ -133,7 +134,7 @@ static bool give(pass *p, size_t k, const nb_array *g, size_t first)
     }
     line_up(p, p->in[k].rank, p->in[k].dims, dims);
     to.rank = p->product.rank;
-    nbi_reduce_into(&p->product, &to, add);
+    nbi_reduce_into(&p->b->t->crew, &p->product, &to, add);
     return true;
 }
 

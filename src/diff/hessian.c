@@ -8,13 +8,15 @@
  *     with the seed v                      v'H  =  (Hv)'
  *
  * So Hv costs the recording of one gradient and one sweep over it, whatever the number of
- * inputs: a small constant times the gradient itself. The rows of H come from sweeps of unit seeds in
+ * inputs: a small constant times the gradient itself. (Among scalars alone there is a shorter way,
+ * which records nothing: second.c.) The rows of H come from sweeps of unit seeds in
  * blocks. What lies right of the diagonal is mirrored, so that H is symmetric to the last bit.
  *
  * The gradient graph is forgotten before returning. It lies above all handles that the caller can
  * have, so no epoch ends with it: truncation, not rewind.
  */
 #include "diff/dense.h"
+#include "diff/second.h"
 
 nb_code nbi_gradient_check(nbi_gradient *d, const char *what, nb_var f)
 {
@@ -81,7 +83,7 @@ nb_code nb_hvp(nb_var f, size_t n_in, const nb_var *in, const double *const *v, 
             return NB_ERR_ARGUMENT;
     nbi_gradient d = {.t = f.tape, .n_in = n_in, .in = in};
     nb_code code = nbi_gradient_check(&d, "hvp", f);
-    if (code != NB_OK)
+    if (code != NB_OK || nbi_second(f, n_in, in, v, out))
         return code;
     code = nbi_gradient_open(&d, "hvp", f);
     if (code == NB_OK)

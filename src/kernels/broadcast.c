@@ -17,7 +17,25 @@ static bool same_shape(const nb_array *a, const nb_array *b)
             !memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims));
 }
 
-static void sum_into(const nb_array *from, const nb_array *to, bool add)
+typedef struct target {
+    const nb_array *to;
+    bool add;
+} target;
+
+static void sum_tile(void *context, const nbi_walk *k)
+{
+    const target *t = context;
+    double sum[NBI_TILE], old[NBI_TILE];
+    nbi_fold(k, NBI_FOLD_SUM, NULL, NULL, sum);
+    if (t->add) {
+        nbi_get(t->to->dtype, t->to->data, k->cell, k->w, old);
+        for (int j = 0; j < k->w; j++)
+            sum[j] += old[j];
+    }
+    nbi_put(t->to->dtype, t->to->data, k->cell, k->w, sum);
+}
+
+static void sum_into(const nbi_crew *crew, const nb_array *from, const nb_array *to, bool add)
 {
     bool folded[NB_MAX_RANK];
     for (int d = 0; d < from->rank; d++) {
@@ -27,20 +45,12 @@ static void sum_into(const nb_array *from, const nb_array *to, bool add)
     nbi_nest nest;
     nbi_nest_make(&nest, from->rank < 0 ? 0 : from->rank, from->dims, folded);
     nbi_walk k = {.nest = &nest, .dtype = from->dtype, .x = from->data, .z = from->data};
-    while (nbi_walk_next(&k)) {
-        double sum[NBI_TILE], old[NBI_TILE];
-        nbi_fold(&k, NBI_FOLD_SUM, NULL, NULL, sum);
-        if (add) {
-            nbi_get(to->dtype, to->data, k.cell, k.w, old);
-            for (int j = 0; j < k.w; j++)
-                sum[j] += old[j];
-        }
-        nbi_put(to->dtype, to->data, k.cell, k.w, sum);
-    }
+    k.crew = crew;
+    nbi_walk_tiles(&k, sum_tile, &(target){to, add});
 }
 
 /* Adding is the row `add` itself, in place; overwriting is adding to zeros. */
-static void stretch_into(const nb_array *from, const nb_array *to, bool add)
+static void stretch_into(const nbi_crew *crew, const nb_array *from, const nb_array *to, bool add)
 {
     float rounded;
     nb_array both[2] = {*to, *from};
@@ -52,21 +62,21 @@ static void stretch_into(const nb_array *from, const nb_array *to, bool add)
         both[1].data = &rounded;
         both[1].dtype = NB_F32;
     }
-    nbi_row_forward(&nbi_row_kernels_plain, NBI_ROW_add, 2, both, to);
+    nbi_row_forward(crew, &nbi_row_kernels_plain, NBI_ROW_add, 2, both, to);
 }
 
-void nbi_reduce_into(const nb_array *from, const nb_array *to, bool add)
+void nbi_reduce_into(const nbi_crew *crew, const nb_array *from, const nb_array *to, bool add)
 {
     if (from->dtype == to->dtype && same_shape(from, to)) {
         nb_array both[2] = {*to, *from};
         if (add)
-            nbi_row_forward(&nbi_row_kernels_plain, NBI_ROW_add, 2, both, to);
+            nbi_row_forward(crew, &nbi_row_kernels_plain, NBI_ROW_add, 2, both, to);
         else if (to->size)
             memcpy(to->data, from->data,
                    (size_t)to->size * (to->dtype == NB_F64 ? sizeof(double) : sizeof(float)));
     } else if (from->size > to->size || to->rank < 0 || (from->size == 0 && to->size != 0)) {
-        sum_into(from, to, add);
+        sum_into(crew, from, to, add);
     } else {
-        stretch_into(from, to, add);
+        stretch_into(crew, from, to, add);
     }
 }

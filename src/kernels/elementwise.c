@@ -30,7 +30,7 @@ typedef struct plan {
     int rank; /* at least 1, after merging */
     size_t n_in;
     int64_t dims[NB_MAX_RANK], stride[3][NB_MAX_RANK]; /* in elements, then in bytes */
-    int64_t outer, inner, step[3];
+    int64_t inner, step[3];
 } plan;
 
 /* Strides of a dense array over the axes of the result, 0 where it stretches. */
@@ -81,7 +81,6 @@ static void make_plan(plan *p, size_t n_in, const nb_array *in, const nb_array *
             p->stride[k][d] *= bytes;
     }
     p->inner = p->dims[p->rank - 1];
-    p->outer = p->inner ? out->size / p->inner : 0;
 }
 
 /* The common cases: every operand has as many elements as the result, so that no axis is left to
@@ -98,7 +97,54 @@ static bool is_flat(size_t n_in, const nb_array *in, const nb_array *out, int64_
     return flat;
 }
 
-/* Moves the operands on to the next run along the kernel's axis. */
+/* ---- a range of elements --------------------------------------------------------------------- */
+
+/* A call of a row, forward or (to is not NULL) reverse, cut up among a crew. */
+typedef struct job {
+    nbi_row_forward_fn forward;
+    nbi_row_reverse_fn reverse;
+    size_t n_in;
+    const int64_t *step; /* where no axis is left to stretch along */
+    const void *const *x;
+    char *out;
+    const char *r, *g;
+    bool add;
+    int64_t element;
+    const nb_array *in, *shape;
+} job;
+
+/* Computes n elements from `at` on, whose operands stand at x. */
+static void run(const job *j, int64_t n, const void *const *x, const int64_t *step, int64_t at)
+{
+    at *= j->element;
+    if (j->reverse)
+        j->reverse(n, x, step, j->r + at, j->g + at, j->out + at, j->add);
+    else
+        j->forward(n, x, step, j->out + at);
+}
+
+static void run_flat(void *context, int64_t from, int64_t to, int worker)
+{
+    const job *j = context;
+    const void *x[3];
+    (void)worker;
+    for (size_t k = 0; k < j->n_in; k++)
+        x[k] = (const char *)j->x[k] + from * j->step[k] * j->element;
+    run(j, to - from, x, j->step, from);
+}
+
+/* Puts the operands at the start of line `i` of those along the kernel's axis. */
+static void seek(const plan *p, int64_t i, int64_t *at, const void **x)
+{
+    for (int d = p->rank - 2; d >= 0; d--) {
+        at[d] = i % p->dims[d];
+        i /= p->dims[d];
+        for (size_t k = 0; k < p->n_in; k++)
+            x[k] = (const char *)x[k] + p->stride[k][d] * at[d];
+    }
+}
+
+/* Moves the operands on to the next line. */
 static void advance(const plan *p, int64_t *at, const void **x)
 {
     for (int d = p->rank - 2; d >= 0; d--) {
@@ -111,39 +157,90 @@ static void advance(const plan *p, int64_t *at, const void **x)
     }
 }
 
-void nbi_row_forward(const nbi_row_kernels *kernels, enum nbi_row row, size_t n_in,
-                     const nb_array *in, const nb_array *out)
+/* A range may begin and end within a line. */
+static void run_lines(void *context, int64_t from, int64_t to, int worker)
+{
+    const job *j = context;
+    int64_t at[NB_MAX_RANK] = {0};
+    const void *x[3];
+    plan p;
+    (void)worker;
+    make_plan(&p, j->n_in, j->in, j->shape);
+    memcpy(x, j->x, j->n_in * sizeof *x);
+    seek(&p, from / p.inner, at, x);
+    int64_t skip = from % p.inner;
+    for (int64_t i = from, n; i < to; i += n, skip = 0, advance(&p, at, x)) {
+        const void *first[3];
+        memcpy(first, x, j->n_in * sizeof *x);
+        n = p.inner - skip < to - i ? p.inner - skip : to - i;
+        for (size_t k = 0; skip && k < j->n_in; k++)
+            first[k] = (const char *)x[k] + skip * p.step[k] * j->element;
+        run(j, n, first, p.step, i);
+    }
+}
+
+/* Elements worth handing out: some 20 us of the dearer rows, and of the cheap ones in doubles. */
+static int64_t grain_of(enum nbi_row row, nb_dtype d)
+{
+    static const int64_t grain[NBI_ROWS] = {
+#define LIGHT                      (1 << 16)
+#define HEAVY                      (1 << 14)
+#define UNARY(name, weight, ...)   [NBI_ROW_##name] = weight,
+#define BINARY(name, weight, ...)  [NBI_ROW_##name] = weight,
+#define TERNARY(name, weight, ...) [NBI_ROW_##name] = weight,
+#define TEST(name, ...)            [NBI_ROW_##name] = LIGHT,
+#include "table/table.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef TEST
+#undef LIGHT
+#undef HEAVY
+    };
+    return d == NB_F32 ? 2 * grain[row] : grain[row];
+}
+
+static void share(const nbi_crew *crew, enum nbi_row row, bool flat, job *j)
+{
+    const nb_array *shape = j->shape;
+    nbi_piece *work = flat ? run_flat : run_lines;
+    if (crew && crew->pool)
+        nbi_crew_share(crew, shape->size, grain_of(row, shape->dtype), work, j);
+    else if (shape->size)
+        work(j, 0, shape->size, 0);
+}
+
+/* Flat and alone, as most small arrays are: at once. */
+void nbi_row_forward(const nbi_crew *crew, const nbi_row_kernels *kernels, enum nbi_row row,
+                     size_t n_in, const nb_array *in, const nb_array *out)
 {
     const nbi_row_forward_fn kernel = kernels->forward[out->dtype][row];
-    int64_t at[NB_MAX_RANK] = {0}, step[3];
+    int64_t step[3];
     const void *x[3];
-    if (is_flat(n_in, in, out, step, x)) {
+    const bool flat = is_flat(n_in, in, out, step, x);
+    if (flat && !(crew && crew->pool)) {
         kernel(out->size, x, step, out->data);
         return;
     }
-    plan p;
-    make_plan(&p, n_in, in, out);
-    const int64_t run = p.inner * element(out->dtype);
-    char *to = out->data;
-    for (int64_t left = p.outer; left > 0; left--, to += run, advance(&p, at, x))
-        kernel(p.inner, x, p.step, to);
+    job j = {.forward = kernel, .n_in = n_in, .in = in, .shape = out, .out = out->data};
+    j.step = step, j.x = x, j.element = element(out->dtype);
+    share(crew, row, flat, &j);
 }
 
-void nbi_row_reverse(const nbi_row_kernels *kernels, enum nbi_row row, size_t k, size_t n_in,
-                     const nb_array *in, const nb_array *r, const nb_array *g, const nb_array *to,
-                     bool add)
+void nbi_row_reverse(const nbi_crew *crew, const nbi_row_kernels *kernels, enum nbi_row row,
+                     size_t k, size_t n_in, const nb_array *in, const nb_array *r,
+                     const nb_array *g, const nb_array *to, bool add)
 {
     const nbi_row_reverse_fn kernel = kernels->reverse[r->dtype][row][k];
-    int64_t at[NB_MAX_RANK] = {0}, step[3];
+    int64_t step[3];
     const void *x[3];
-    if (is_flat(n_in, in, r, step, x)) {
+    const bool flat = is_flat(n_in, in, r, step, x);
+    if (flat && !(crew && crew->pool)) {
         kernel(r->size, x, step, r->data, g->data, to->data, add);
         return;
     }
-    plan p;
-    make_plan(&p, n_in, in, r);
-    const int64_t run = p.inner * element(r->dtype);
-    for (int64_t i = 0; i < p.outer; i++, advance(&p, at, x))
-        kernel(p.inner, x, p.step, (const char *)r->data + i * run, (const char *)g->data + i * run,
-               (char *)to->data + i * run, add);
+    job j = {.reverse = kernel, .n_in = n_in, .in = in, .shape = r, .out = to->data};
+    j.r = r->data, j.g = g->data, j.add = add;
+    j.step = step, j.x = x, j.element = element(r->dtype);
+    share(crew, row, flat, &j);
 }

@@ -12,11 +12,15 @@
  * common cases (one shape; a row vector; a number) come out as one or two loops. The innermost step
  * of an operand is then 1 or 0. A result may be written over an operand, or over what is read with
  * it, if both start at the same place.
+ *
+ * Since an element's result does not depend on where it stands, a crew may share the elements, cut
+ * anywhere. A crew that is NULL is the caller alone.
  */
 #ifndef NABLA_SRC_ELEMENTWISE_H
 #define NABLA_SRC_ELEMENTWISE_H
 
 #include <nabla/op.h>
+#include "base/pool.h"
 #include "kernels/cpu.h"
 #include "table/rows.h"
 
@@ -43,17 +47,17 @@ extern const nbi_row_kernels nbi_row_kernels_neon;
 const nbi_row_kernels *nbi_row_kernels_choose(nbi_isa isa);
 
 /* out = row(in…). out has the broadcast shape of the operands and their dtype. */
-void nbi_row_forward(const nbi_row_kernels *kernels, enum nbi_row row, size_t n_in,
-                     const nb_array *in, const nb_array *out);
+void nbi_row_forward(const nbi_crew *crew, const nbi_row_kernels *kernels, enum nbi_row row,
+                     size_t n_in, const nb_array *in, const nb_array *out);
 
 /* to (+)= g * slope of the row by operand k, exactly 0 where g is 0. r is the row's result; to, r and
  * g have its shape and dtype. */
-void nbi_row_reverse(const nbi_row_kernels *kernels, enum nbi_row row, size_t k, size_t n_in,
-                     const nb_array *in, const nb_array *r, const nb_array *g, const nb_array *to,
-                     bool add);
+void nbi_row_reverse(const nbi_crew *crew, const nbi_row_kernels *kernels, enum nbi_row row,
+                     size_t k, size_t n_in, const nb_array *in, const nb_array *r,
+                     const nb_array *g, const nb_array *to, bool add);
 
 /* to (+)= from summed over the axes along which to broadcasts to from, or stretched along those where
  * from broadcasts to to. Sums of floats run in double. The dtypes may differ. */
-void nbi_reduce_into(const nb_array *from, const nb_array *to, bool add);
+void nbi_reduce_into(const nbi_crew *crew, const nb_array *from, const nb_array *to, bool add);
 
 #endif

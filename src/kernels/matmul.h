@@ -35,6 +35,10 @@ typedef struct nbi_matmul {
     bool ta, tb;
     bool accumulate;  /* add to C instead of overwriting it */
     const void *bias; /* n values added to every row, or NULL */
+    /* Called once on every finished element of C, in runs of n that lie side by side, while they are
+     * still in a near cache; it may change them. NULL: not called. */
+    void (*finish)(const void *context, int64_t n, void *c);
+    const void *context;
     void *scratch;    /* 64-byte aligned, nbi_matmul_scratch() bytes; NULL if that is 0 */
 } nbi_matmul;
 

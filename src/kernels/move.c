@@ -18,6 +18,7 @@
 #include <string.h>
 
 enum { BLOCK = 64, TILE = 8 };
+enum { GRAIN = 1 << 15 }; /* elements worth handing out: 10 to 30 us */
 
 #define REAL    double
 #define NAME(x) x##_f64
@@ -92,6 +93,58 @@ void nbi_move(nb_dtype d, const nbi_walk *w, void *to, const void *from, bool ad
     else
         walk_f32(&v, to, from, add);
 }
+
+/* ---- by a crew ------------------------------------------------------------------------------- */
+
+typedef struct job {
+    nb_dtype dtype;
+    const nbi_walk *walk;
+    int axis; /* that is cut */
+    void *to;
+    const void *from;
+    bool add;
+} job;
+
+/* The axis of the longest stride in the destination, or -1: then some of the places that the others
+ * reach may be reached again. */
+static int widest(const nbi_walk *w)
+{
+    int64_t reach = 0;
+    int widest = 0;
+    for (int i = 1; i < w->rank; i++)
+        if (magnitude(w->to[i]) > magnitude(w->to[widest]))
+            widest = i;
+    for (int i = 0; i < w->rank; i++)
+        reach += i == widest ? 0 : magnitude(w->to[i]) * (w->dims[i] - 1);
+    return w->rank && magnitude(w->to[widest]) > reach ? widest : -1;
+}
+
+static void move_part(void *context, int64_t from, int64_t to, int worker)
+{
+    const job *j = context;
+    nbi_walk w = *j->walk;
+    (void)worker;
+    w.dims[j->axis] = to - from;
+    nbi_move(j->dtype, &w, nbi_place(j->dtype, j->to, from * w.to[j->axis]),
+             nbi_place(j->dtype, j->from, from * w.from[j->axis]), j->add);
+}
+
+void nbi_move_by(const nbi_crew *crew, nb_dtype d, const nbi_walk *w, void *to, const void *from,
+                 bool add)
+{
+    const int axis = crew->pool && !w->empty ? widest(w) : -1;
+    if (axis < 0) {
+        nbi_move(d, w, to, from, add);
+        return;
+    }
+    int64_t others = 1;
+    for (int i = 0; i < w->rank; i++)
+        others *= i == axis ? 1 : w->dims[i];
+    nbi_crew_share(crew, w->dims[axis], others < GRAIN ? GRAIN / others : 1, move_part,
+                   &(job){d, w, axis, to, from, add});
+}
+
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 void nbi_move_run(nb_dtype d, int64_t n, void *to, const void *from, bool add)
 {

@@ -20,7 +20,7 @@
 #ifndef NABLA_SRC_MOVE_H
 #define NABLA_SRC_MOVE_H
 
-#include <nabla/base.h>
+#include "base/pool.h"
 
 enum { NBI_WALK = 2 * NB_MAX_RANK };
 
@@ -36,6 +36,11 @@ void nbi_walk_axis(nbi_walk *w, int64_t dim, int64_t to, int64_t from);
 /* to = from, or to += from, along the walk. The arrays do not overlap. Where two points of the walk
  * share a place of the destination, += adds both. */
 void nbi_move(nb_dtype d, const nbi_walk *w, void *to, const void *from, bool add);
+
+/* The same by a crew: the walk is cut along the axis that reaches farthest in the destination, if no
+ * two places on that axis share a place there. */
+void nbi_move_by(const nbi_crew *crew, nb_dtype d, const nbi_walk *w, void *to, const void *from,
+                 bool add);
 
 /* The walk of a single run. */
 void nbi_move_run(nb_dtype d, int64_t n, void *to, const void *from, bool add);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { STRIP = 64 };
+enum { GRAIN = 1 << 15 }; /* elements worth handing out */
 
 /* The index of picked row j at outer place o, or the indices of its elements from the i-th on. */
 static const int64_t *indices(const nbi_pick *p, int64_t o, int64_t j, int64_t i)
@@ -31,12 +32,29 @@ static const int64_t *indices(const nbi_pick *p, int64_t o, int64_t j, int64_t i
 #undef REAL
 #undef NAME
 
-void nbi_gather(nb_dtype d, const nbi_pick *p, void *picked, const void *array, bool add)
+typedef struct job {
+    nb_dtype dtype;
+    const nbi_pick *pick;
+    void *picked;
+    const void *array;
+    bool add;
+} job;
+
+static void gather_rows(void *context, int64_t from, int64_t to, int worker)
 {
-    if (d == NB_F64)
-        gather_f64(p, picked, array, add);
+    const job *j = context;
+    (void)worker;
+    if (j->dtype == NB_F64)
+        gather_f64(j->pick, from, to, j->picked, j->array, j->add);
     else
-        gather_f32(p, picked, array, add);
+        gather_f32(j->pick, from, to, j->picked, j->array, j->add);
+}
+
+void nbi_gather(const nbi_crew *crew, nb_dtype d, const nbi_pick *p, void *picked,
+                const void *array, bool add)
+{
+    nbi_crew_share(crew, p->outer * p->count, p->inner < GRAIN ? GRAIN / (p->inner + 1) : 1,
+                   gather_rows, &(job){d, p, picked, array, add});
 }
 
 /* ---- scatter --------------------------------------------------------------------------------- */

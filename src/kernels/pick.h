@@ -15,7 +15,7 @@
 #ifndef NABLA_SRC_PICK_H
 #define NABLA_SRC_PICK_H
 
-#include <nabla/base.h>
+#include "base/pool.h"
 
 typedef struct nbi_pick {
     int64_t outer, n, inner, count;
@@ -23,8 +23,9 @@ typedef struct nbi_pick {
     bool each;
 } nbi_pick;
 
-/* picked = or += array's elements */
-void nbi_gather(nb_dtype d, const nbi_pick *p, void *picked, const void *array, bool add);
+/* picked = or += array's elements, shared by a crew. */
+void nbi_gather(const nbi_crew *crew, nb_dtype d, const nbi_pick *p, void *picked,
+                const void *array, bool add);
 
 /* How many bytes of scratch scatter wants, aligned for int64_t. Cannot overflow where the array is
  * in memory. */

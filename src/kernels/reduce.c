@@ -13,7 +13,8 @@
 
 #include <math.h>
 
-enum { LANES = 8, CHUNK = 512, ELEMENTS = 4096 };
+enum { LANES = 8, CHUNK = 512, ELEMENTS = 4096, PARTS = 4096 };
+enum { GRAIN = 1 << 15 }; /* elements worth handing out: 10 to 40 us */
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -72,12 +73,65 @@ bool nbi_walk_next(nbi_walk *k)
 {
     const nbi_nest *n = k->nest;
     k->cell += k->w;
-    if (k->cell >= n->cells)
+    if (k->cell >= (k->stop ? k->stop : n->cells))
         return false;
     int64_t block = n->n_kept > 1 ? k->cell / n->width : 0, first = k->cell - block * n->width;
     k->w = (int)least(n->width - first, n->tile);
     k->at = place(n->kept, n->n_kept, block) + first * n->across;
     return true;
+}
+
+/* ---- sharing tiles --------------------------------------------------------------------------- */
+
+typedef struct tiles {
+    const nbi_walk *walk;
+    nbi_tile_fn *f;
+    void *context;
+} tiles;
+
+static int64_t tiles_of_block(const nbi_nest *n) { return (n->width + n->tile - 1) / n->tile; }
+
+/* The first result of a tile. */
+static int64_t first_of(const nbi_nest *n, int64_t tile)
+{
+    const int64_t each = tiles_of_block(n);
+    return tile / each * n->width + tile % each * n->tile;
+}
+
+static void run_tiles(void *context, int64_t from, int64_t to, int worker)
+{
+    const tiles *t = context;
+    nbi_walk k = *t->walk;
+    (void)worker;
+    k.crew = NULL;
+    k.cell = first_of(k.nest, from);
+    k.stop = first_of(k.nest, to);
+    while (nbi_walk_next(&k))
+        t->f(t->context, &k);
+}
+
+/* Whether it was done by many. */
+static bool share_tiles(nbi_walk *k, nbi_tile_fn *f, void *context)
+{
+    const nbi_nest *n = k->nest;
+    if (k->cell != 0 || n->cells < 2)
+        return false;
+    const int64_t count = n->cells / n->width * tiles_of_block(n);
+    const int64_t size = times(n->tile, n->n), grain = size < GRAIN ? GRAIN / (size + 1) + 1 : 1;
+    if (!nbi_crew_shares(k->crew, count, grain))
+        return false;
+    nbi_crew_share(k->crew, count, grain, run_tiles, &(tiles){k, f, context});
+    return true;
+}
+
+void nbi_walk_tiles(nbi_walk *k, nbi_tile_fn *f, void *context)
+{
+    if (k->crew && !k->crew->pool)
+        k->crew = NULL;
+    if (k->crew && share_tiles(k, f, context))
+        return;
+    while (nbi_walk_next(k))
+        f(context, k);
 }
 
 nbi_walk nbi_walk_single(const nbi_walk *k, int j)
@@ -172,15 +226,106 @@ static const spread_fn spreads[NBI_SPREADS][2] = {
 
 static const double nothing[NBI_TILE] = {0};
 
+/* ---- sharing a run --------------------------------------------------------------------------- */
+
+/* A tile whose run is cut where its sums are cut anyway: every `length` elements of each result. */
+typedef struct long_run {
+    const nbi_walk *walk;
+    fold_fn fold;
+    spread_fn spread;
+    const double *p, *q;
+    int64_t length, first; /* of a chunk; the first chunk of those under way */
+    double *part;          /* their sums, w each */
+} long_run;
+
+/* Elements [from, to) of each result. */
+static nbi_walk cut_run(const nbi_walk *k, nbi_nest *nest, int64_t from, int64_t to)
+{
+    nbi_walk part = *k;
+    *nest = *k->nest;
+    nest->run = nest->n = to - from;
+    part.nest = nest;
+    part.at += from * nest->along;
+    return part;
+}
+
+static void fold_chunks(void *context, int64_t from, int64_t to, int worker)
+{
+    const long_run *r = context;
+    const int64_t run = r->walk->nest->run;
+    nbi_nest nest;
+    (void)worker;
+    for (int64_t i = from; i < to; i++) {
+        const int64_t at = (r->first + i) * r->length;
+        nbi_walk k = cut_run(r->walk, &nest, at, least(at + r->length, run));
+        r->fold(&k, r->p, r->q, r->part + i * k.w);
+    }
+}
+
+static void spread_chunks(void *context, int64_t from, int64_t to, int worker)
+{
+    const long_run *r = context;
+    nbi_nest nest;
+    (void)worker;
+    nbi_walk k =
+        cut_run(r->walk, &nest, from * r->length, least(to * r->length, r->walk->nest->run));
+    r->spread(&k, r->p, r->q);
+}
+
+/* The length of a chunk if there are enough of them to share, else 0. */
+static int64_t chunk_length(const nbi_walk *k)
+{
+    const nbi_nest *n = k->nest;
+    if (n->turns != 1 || (n->along == 1 && k->w > 1))
+        return 0;
+    const int64_t length = CHUNK / k->w;
+    return nbi_crew_shares(k->crew, n->run / length, GRAIN / CHUNK) ? length : 0;
+}
+
+/* Sums of the chunks, as many at a time as there is room for, then the sum of those. */
+static void fold_long(long_run r, double *result)
+{
+    double part[PARTS], rest[NBI_TILE];
+    const int w = r.walk->w;
+    const int64_t chunks = (r.walk->nest->run + r.length - 1) / r.length;
+    r.part = part;
+    for (int j = 0; j < w; j++)
+        result[j] = rest[j] = 0;
+    for (int64_t n; r.first < chunks; r.first += n) {
+        n = least(chunks - r.first, PARTS / w);
+        nbi_crew_share(r.walk->crew, n, GRAIN / CHUNK, fold_chunks, &r);
+        for (int64_t i = 0; i < n; i++)
+            for (int j = 0; j < w; j++)
+                total_add((total){result + j, rest + j}, part[i * w + j]);
+    }
+    for (int j = 0; j < w; j++)
+        result[j] = total_value(result[j], rest[j]);
+}
+
 void nbi_fold(const nbi_walk *k, nbi_fold_kind kind, const double *p, const double *q,
               double *result)
 {
-    folds[kind][k->dtype](k, p ? p : nothing, q ? q : nothing, result);
+    const fold_fn fold = folds[kind][k->dtype];
+    const int64_t length = k->crew && kind < NBI_FOLD_PROD ? chunk_length(k) : 0;
+    p = p ? p : nothing;
+    q = q ? q : nothing;
+    if (length)
+        fold_long((long_run){.walk = k, .fold = fold, .p = p, .q = q, .length = length}, result);
+    else
+        fold(k, p, q, result);
 }
 
 void nbi_spread(const nbi_walk *k, nbi_spread_kind kind, const double *a, const double *p)
 {
-    spreads[kind][k->dtype](k, a ? a : nothing, p ? p : nothing);
+    const spread_fn spread = spreads[kind][k->dtype];
+    const int64_t length = k->crew ? chunk_length(k) : 0;
+    a = a ? a : nothing;
+    p = p ? p : nothing;
+    if (length)
+        nbi_crew_share(k->crew, (k->nest->run + length - 1) / length, GRAIN / CHUNK, spread_chunks,
+                       &(long_run){.walk = k, .spread = spread, .p = a, .q = p, .length = length});
+    else
+        spread(k, a, p);
 }
 
 void nbi_line_load(const nbi_walk *k, double *line)

@@ -20,11 +20,14 @@
  * Sums are taken in double for either type: blocks of at most 512 terms plainly, the blocks' sums
  * with the rounding error of each addition carried along, so that the error does not grow with the
  * length. The order of every sum is fixed by the shape alone.
+ *
+ * So a crew may share the tiles; and where there are but few, a long run of a tile: its blocks' sums
+ * are taken by whoever comes, and added up by one in their order.
  */
 #ifndef NBI_KERNELS_REDUCE_H
 #define NBI_KERNELS_REDUCE_H
 
-#include <nabla/base.h>
+#include "base/pool.h"
 
 enum { NBI_TILE = 64, NBI_LOOPS = NB_MAX_RANK / 2 };
 
@@ -53,10 +56,12 @@ typedef void (*nbi_vector_fn)(int64_t n, const void *x, void *y);
 typedef struct nbi_walk {
     const nbi_nest *nest;
     nb_dtype dtype;
-    const void *x, *z; /* two arrays of one shape; z may be x */
-    void *y;           /* of that shape too: what nbi_spread writes; it may be x or z */
-    bool add;          /* add to y */
-    nbi_vector_fn exp; /* for the kinds with e */
+    const void *x, *z;    /* two arrays of one shape; z may be x */
+    void *y;              /* of that shape too: what nbi_spread writes; it may be x or z */
+    bool add;             /* add to y */
+    nbi_vector_fn exp;    /* for the kinds with e */
+    const nbi_crew *crew; /* who may share a long run, or NULL */
+    int64_t stop;         /* the result to stop before; 0: none */
 
     int64_t cell; /* the tile's first result */
     int64_t at;   /* and that one's first element */
@@ -64,6 +69,9 @@ typedef struct nbi_walk {
 } nbi_walk;
 
 bool nbi_walk_next(nbi_walk *k);
+/* Calls f for every tile of k, on any thread of k's crew. */
+typedef void nbi_tile_fn(void *context, const nbi_walk *tile);
+void nbi_walk_tiles(nbi_walk *k, nbi_tile_fn *f, void *context);
 /* The j-th result of the tile alone. */
 nbi_walk nbi_walk_single(const nbi_walk *k, int j);
 
@@ -75,7 +83,7 @@ typedef enum {
     NBI_FOLD_EQUAL,   /* 1 where v = p */
     NBI_FOLD_DOT,     /* v z, 0 where either is 0 */
     NBI_FOLD_EXP,     /* e */
-    NBI_FOLD_PROD,    /* the product of v */
+    NBI_FOLD_PROD,    /* the product of v; from here on, no sums */
     NBI_FOLD_MAX,     /* the greatest v, -inf if none; a NaN stays */
     NBI_FOLD_MIN,
     NBI_FOLDS

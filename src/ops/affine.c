@@ -16,7 +16,7 @@
 #include "tape/tape.h"
 #include <nabla/ops.h>
 
-static nb_code affine_shape(const nb_call *c, nb_shape *out)
+nb_code nbi_affine_shape(const nb_call *c, nb_shape *out)
 {
     const nb_array *x = &c->in[0], *w = &c->in[1], *b = &c->in[2];
     if (x->rank < 1 || w->rank != 2 || b->rank != 1)
@@ -49,28 +49,29 @@ static int64_t row_count(const nb_call *c)
     return k ? x->size / k : m ? c->out->size / m : 0;
 }
 
-static nb_code affine_forward(const nb_call *c)
+nbi_matmul nbi_affine_product(const nb_call *c)
 {
     int64_t k = c->in[1].dims[0], m = c->in[1].dims[1];
-    nbi_matmul p = {.m = row_count(c),
-                    .n = m,
-                    .k = k,
-                    .a = c->in[0].data,
-                    .b = c->in[1].data,
-                    .c = c->out->data,
-                    .lda = k,
-                    .ldb = m,
-                    .ldc = m,
-                    .ta = false,
-                    .tb = false,
-                    .accumulate = false,
-                    .bias = c->in[2].data,
-                    .scratch = NULL};
+    return (nbi_matmul){.m = row_count(c),
+                        .n = m,
+                        .k = k,
+                        .a = c->in[0].data,
+                        .b = c->in[1].data,
+                        .c = c->out->data,
+                        .lda = k,
+                        .ldb = m,
+                        .ldc = m,
+                        .bias = c->in[2].data};
+}
+
+static nb_code affine_forward(const nb_call *c)
+{
+    nbi_matmul p = nbi_affine_product(c);
     return nbi_tape_matmul(c->tape, c->out->dtype, &p) ? NB_OK : NB_ERR_MEMORY;
 }
 
-static nb_code affine_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                     const bool *add)
+nb_code nbi_affine_adjoints(const nb_call *c, const nb_array *g, nb_array *const *gin,
+                            const bool *add)
 {
     int64_t n = row_count(c), k = c->in[1].dims[0], m = c->in[1].dims[1];
     if (gin[0]) {
@@ -88,20 +89,22 @@ static nb_code affine_reverse_arrays(const nb_call *c, const nb_array *g, nb_arr
             return NB_ERR_MEMORY;
     }
     if (gin[2])
-        nbi_column_sums(g->dtype, n, m, g->data, gin[2]->data, add[2]);
+        nbi_column_sums(&c->tape->crew, g->dtype, n, m, g->data, gin[2]->data, add[2]);
     return NB_OK;
 }
 
-static nb_code affine_reverse(const nb_rule *r)
+nb_code nbi_affine_rule(const nb_rule *r, nb_var g)
 {
     if (r->want[0])
-        r->d[0] = nb_matmul_t(r->g, false, r->in[1], true);
+        r->d[0] = nb_matmul_t(g, false, r->in[1], true);
     if (r->want[1])
-        r->d[1] = nb_matmul_t(nbi_as_rows(r->in[0]), true, nbi_as_rows(r->g), false);
+        r->d[1] = nb_matmul_t(nbi_as_rows(r->in[0]), true, nbi_as_rows(g), false);
     if (r->want[2])
-        r->d[2] = r->g; /* the rows are summed where broadcasting is undone */
+        r->d[2] = g; /* the rows are summed where broadcasting is undone */
     return NB_OK;
 }
+
+static nb_code affine_reverse(const nb_rule *r) { return nbi_affine_rule(r, r->g); }
 
 static nb_code affine_tangent(const nb_rule *r)
 {
@@ -140,10 +143,10 @@ static nb_var affine_sample(nb_sampler *s, int k)
 const nb_op nbi_op_affine = {
     .name = "affine",
     .doc = "x w + b, rows of x times a matrix plus a bias",
-    .shape = affine_shape,
+    .shape = nbi_affine_shape,
     .forward = affine_forward,
     .reverse = affine_reverse,
-    .reverse_arrays = affine_reverse_arrays,
+    .reverse_arrays = nbi_affine_adjoints,
     .overwrites = true,
     .tangent = affine_tangent,
     .sample = affine_sample,

@@ -107,7 +107,7 @@ static nb_code shape_rule(const nb_call *c, nb_shape *out)
 
 static nb_code forward_rule(const nb_call *c)
 {
-    nbi_row_forward(c->tape->rows, row_of(c->op), c->n_in, c->in, c->out);
+    nbi_row_forward(&c->tape->crew, c->tape->rows, row_of(c->op), c->n_in, c->in, c->out);
     return NB_OK;
 }
 
@@ -120,7 +120,7 @@ static nb_code reverse_rule(const nb_call *c, const nb_array *g, nb_array *const
         if (!gin[k])
             continue;
         if (gin[k]->size == g->size && gin[k]->dtype == g->dtype) {
-            nbi_row_reverse(c->tape->rows, row, k, c->n_in, c->in, c->out, g, gin[k], add[k]);
+            nbi_row_reverse(&c->tape->crew, c->tape->rows, row, k, c->n_in, c->in, c->out, g, gin[k], add[k]);
             continue;
         }
         nbi_spot spot = c->tape->scratch.at;
@@ -128,8 +128,8 @@ static nb_code reverse_rule(const nb_call *c, const nb_array *g, nb_array *const
         full.data = nbi_scratch(c->tape, (size_t)g->size * nbi_element(g->dtype));
         if (!full.data)
             return nbi_no_memory(c->tape, c->op->name);
-        nbi_row_reverse(c->tape->rows, row, k, c->n_in, c->in, c->out, g, &full, false);
-        nbi_reduce_into(&full, gin[k], add[k]);
+        nbi_row_reverse(&c->tape->crew, c->tape->rows, row, k, c->n_in, c->in, c->out, g, &full, false);
+        nbi_reduce_into(&c->tape->crew, &full, gin[k], add[k]);
         nbi_give_back(&c->tape->scratch, spot);
     }
     return NB_OK;

@@ -17,6 +17,7 @@
 #include "ops/array.h"
 #include "ops/axis.h"
 #include "ops/records.h"
+#include "tape/tape.h"
 #include <nabla/ops.h>
 
 /* ---- expand ---------------------------------------------------------------------------------- */
@@ -54,7 +55,7 @@ static nb_code expand_forward(const nb_call *c)
         bool stretched = i < skip || x->dims[i - skip] == 1;
         nbi_walk_axis(&w, y->dims[i], to[i], stretched ? 0 : from[i - skip]);
     }
-    nbi_move(y->dtype, &w, y->data, x->data, false);
+    nbi_move_by(&c->tape->crew, y->dtype, &w, y->data, x->data, false);
     return NB_OK;
 }
 
@@ -142,7 +143,7 @@ static nb_code tile_forward(const nb_call *c)
         nbi_walk_axis(&w, aligned(counts->rank, counts->dims, y->rank, i), n * to[i], 0);
         nbi_walk_axis(&w, n, to[i], from);
     }
-    nbi_move(y->dtype, &w, y->data, x->data, false);
+    nbi_move_by(&c->tape->crew, y->dtype, &w, y->data, x->data, false);
     return NB_OK;
 }
 

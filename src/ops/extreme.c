@@ -18,32 +18,33 @@
 
 /* ---- amax, amin ------------------------------------------------------------------------------ */
 
-static nb_code forward(const nb_call *c, nbi_fold_kind kind)
+static void extreme_tile(const nbi_tile_call *t, const nbi_walk *k)
 {
     double y[NBI_TILE];
-    for (nbi_walk k = nbi_forward_walk(c); nbi_walk_next(&k);) {
-        nbi_fold(&k, kind, NULL, NULL, y);
-        nbi_tile_put(&k, c->out, y);
-    }
-    return NB_OK;
+    nbi_fold(k, t->c->op == &nbi_op_amax ? NBI_FOLD_MAX : NBI_FOLD_MIN, NULL, NULL, y);
+    nbi_tile_put(k, t->c->out, y);
 }
 
-static nb_code amax_forward(const nb_call *c) { return forward(c, NBI_FOLD_MAX); }
-static nb_code amin_forward(const nb_call *c) { return forward(c, NBI_FOLD_MIN); }
+static nb_code extreme_forward(const nb_call *c)
+{
+    return nbi_over_tiles(c, NULL, nbi_forward_walk(c), extreme_tile);
+}
+
+static void extreme_back(const nbi_tile_call *t, const nbi_walk *k)
+{
+    double a[NBI_TILE], y[NBI_TILE], ties[NBI_TILE];
+    nbi_tile_get(k, t->g, a);
+    nbi_tile_get(k, t->c->out, y);
+    nbi_fold(k, NBI_FOLD_EQUAL, y, NULL, ties);
+    for (int j = 0; j < k->w; j++)
+        a[j] = a[j] == 0 ? 0 : a[j] / ties[j];
+    nbi_spread(k, NBI_SPREAD_EQUAL, a, y);
+}
 
 static nb_code extreme_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
                               const bool *add)
 {
-    double a[NBI_TILE], y[NBI_TILE], ties[NBI_TILE];
-    for (nbi_walk k = nbi_reverse_walk(c, gin, add); nbi_walk_next(&k);) {
-        nbi_tile_get(&k, g, a);
-        nbi_tile_get(&k, c->out, y);
-        nbi_fold(&k, NBI_FOLD_EQUAL, y, NULL, ties);
-        for (int j = 0; j < k.w; j++)
-            a[j] = a[j] == 0 ? 0 : a[j] / ties[j];
-        nbi_spread(&k, NBI_SPREAD_EQUAL, a, y);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, g, nbi_reverse_walk(c, gin, add), extreme_back);
 }
 
 static nb_var extreme_slope(const nb_rule *r)
@@ -76,7 +77,7 @@ const nb_op nbi_op_amax = {
     .name = "amax",
     .doc = "the greatest element over some axes",
     .shape = nbi_reduction_shape_some,
-    .forward = amax_forward,
+    .forward = extreme_forward,
     .reverse = extreme_reverse,
     .reverse_arrays = extreme_arrays,
     .overwrites = true,
@@ -88,7 +89,7 @@ const nb_op nbi_op_amin = {
     .name = "amin",
     .doc = "the least element over some axes",
     .shape = nbi_reduction_shape_some,
-    .forward = amin_forward,
+    .forward = extreme_forward,
     .reverse = extreme_reverse,
     .reverse_arrays = extreme_arrays,
     .overwrites = true,

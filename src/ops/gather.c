@@ -41,7 +41,7 @@ static nb_code gather_shape(const nb_call *c, nb_shape *out)
 
 static nb_code gather_forward(const nb_call *c)
 {
-    nbi_read_by(c->state, true, c->out, &c->in[0], false);
+    nbi_read_by(c, true, c->out, &c->in[0], false);
     return NB_OK;
 }
 
@@ -156,7 +156,7 @@ static nb_code scatter_add_reverse_arrays(const nb_call *c, const nb_array *g, n
     if (gin[0])
         nbi_move_run(g->dtype, g->size, gin[0]->data, g->data, add[0]);
     if (gin[1])
-        nbi_read_by(c->state, true, gin[1], g, add[1]);
+        nbi_read_by(c, true, gin[1], g, add[1]);
     return NB_OK;
 }
 

@@ -54,13 +54,13 @@ static nbi_pick pick_of(const nbi_indices *s, const nb_array *array, bool each)
     return (nbi_pick){at.outer, at.n, at.inner, count, s->index, each};
 }
 
-void nbi_read_by(const nbi_indices *s, bool each, const nb_array *picked, const nb_array *array,
+void nbi_read_by(const nb_call *c, bool each, const nb_array *picked, const nb_array *array,
                  bool add)
 {
     if (picked->size == 0)
         return;
-    nbi_pick p = pick_of(s, array, each);
-    nbi_gather(picked->dtype, &p, picked->data, array->data, add);
+    nbi_pick p = pick_of(c->state, array, each);
+    nbi_gather(&c->tape->crew, picked->dtype, &p, picked->data, array->data, add);
 }
 
 nb_code nbi_add_by(const nb_call *c, bool each, const nb_array *array, const nb_array *picked)

@@ -25,7 +25,7 @@ nb_code nbi_indexed_axis(const nb_call *c, nbi_indices *s);
 nb_code nbi_take_indices(const nb_call *c, nbi_indices *s);
 
 /* picked = or += elements of array; each: by an index per element. */
-void nbi_read_by(const nbi_indices *s, bool each, const nb_array *picked, const nb_array *array,
+void nbi_read_by(const nb_call *c, bool each, const nb_array *picked, const nb_array *array,
                  bool add);
 
 /* array += picked, at the places from which it would have been read. */

@@ -27,8 +27,8 @@ typedef struct join_state {
 } join_state;
 
 /* Moves between the joined array y and its part x, which begins at element `at` of each line. */
-static void move_part(const nb_array *y, const nb_array *x, int axis, int64_t at, bool out,
-                      bool add)
+static void move_part(const nb_tape *t, const nb_array *y, const nb_array *x, int axis, int64_t at,
+                      bool out, bool add)
 {
     nbi_split s = nbi_split_at(y->rank, y->dims, axis);
     int64_t line = s.n * s.inner, run = x->size / s.outer;
@@ -36,7 +36,7 @@ static void move_part(const nb_array *y, const nb_array *x, int axis, int64_t at
     nbi_walk w = {0};
     nbi_walk_axis(&w, s.outer, out ? run : line, out ? line : run);
     nbi_walk_axis(&w, run, 1, 1);
-    nbi_move(y->dtype, &w, out ? x->data : part, out ? part : x->data, add);
+    nbi_move_by(&t->crew, y->dtype, &w, out ? x->data : part, out ? part : x->data, add);
 }
 
 static nb_code join_forward(const nb_call *c)
@@ -49,7 +49,7 @@ static nb_code join_forward(const nb_call *c)
         if (c->in[k].rank < 0)
             nbi_put_at(c->out, at, nbi_get_at(&c->in[k], 0), false);
         else
-            move_part(c->out, &c->in[k], j->axis, at, false, false);
+            move_part(c->tape, c->out, &c->in[k], j->axis, at, false, false);
     return NB_OK;
 }
 
@@ -64,7 +64,7 @@ static nb_code join_reverse_arrays(const nb_call *c, const nb_array *g, nb_array
         if (gin[k] && gin[k]->rank < 0)
             nbi_put_at(gin[k], 0, nbi_get_at(g, at), add[k]);
         else if (gin[k])
-            move_part(g, gin[k], j->axis, at, true, add[k]);
+            move_part(c->tape, g, gin[k], j->axis, at, true, add[k]);
     return NB_OK;
 }
 

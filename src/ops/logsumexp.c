@@ -68,33 +68,37 @@ void nbi_shifted_spread(const nbi_walk *k, const double *m, const double *a)
     }
 }
 
-static nb_code logsumexp_forward(const nb_call *c)
+static void logsumexp_tile(const nbi_tile_call *t, const nbi_walk *k)
 {
     double y[NBI_TILE];
+    double *m = nbi_kept(t->c, k, 0), *s = nbi_kept(t->c, k, 1);
+    nbi_shifted_sum(k, m, s);
+    for (int j = 0; j < k->w; j++)
+        y[j] = m[j] + log(s[j]);
+    nbi_tile_put(k, t->c->out, y);
+}
+
+static nb_code logsumexp_forward(const nb_call *c)
+{
     if (!nbi_keep_columns(c, 2))
         return NB_ERR_MEMORY;
-    for (nbi_walk k = nbi_with_exp(c, nbi_forward_walk(c)); nbi_walk_next(&k);) {
-        double *m = nbi_kept(c, &k, 0), *s = nbi_kept(c, &k, 1);
-        nbi_shifted_sum(&k, m, s);
-        for (int j = 0; j < k.w; j++)
-            y[j] = m[j] + log(s[j]);
-        nbi_tile_put(&k, c->out, y);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, NULL, nbi_with_exp(c, nbi_forward_walk(c)), logsumexp_tile);
+}
+
+static void logsumexp_back(const nbi_tile_call *t, const nbi_walk *k)
+{
+    double a[NBI_TILE];
+    const double *s = nbi_kept(t->c, k, 1);
+    nbi_tile_get(k, t->g, a);
+    for (int j = 0; j < k->w; j++)
+        a[j] = a[j] == 0 ? 0 : a[j] / s[j];
+    nbi_shifted_spread(k, nbi_kept(t->c, k, 0), a);
 }
 
 static nb_code logsumexp_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
                                 const bool *add)
 {
-    double a[NBI_TILE];
-    for (nbi_walk k = nbi_with_exp(c, nbi_reverse_walk(c, gin, add)); nbi_walk_next(&k);) {
-        const double *s = nbi_kept(c, &k, 1);
-        nbi_tile_get(&k, g, a);
-        for (int j = 0; j < k.w; j++)
-            a[j] = a[j] == 0 ? 0 : a[j] / s[j];
-        nbi_shifted_spread(&k, nbi_kept(c, &k, 0), a);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, g, nbi_with_exp(c, nbi_reverse_walk(c, gin, add)), logsumexp_back);
 }
 
 static nb_var logsumexp_slope(const nb_rule *r)

@@ -50,8 +50,7 @@ static nb_code check_operand(const nb_call *c, int k, bool flag)
     return NB_OK;
 }
 
-/* The batch axes of both, broadcast, into out->dims; their number. -1 after a refusal. */
-static int batch_shape(const nb_call *c, nb_shape *out)
+int nbi_batch_shape(const nb_call *c, nb_shape *out)
 {
     int rank[2], most = 0;
     for (int k = 0; k < 2; k++) {
@@ -86,7 +85,7 @@ static nb_code matmul_shape(const nb_call *c, nb_shape *out)
         out->rank = -1;
         return NB_OK;
     }
-    int rank = batch_shape(c, out);
+    int rank = nbi_batch_shape(c, out);
     if (rank < 0)
         return NB_ERR_SHAPE;
     if (a->rank > 1)
@@ -164,36 +163,13 @@ static void plan(product *p, const nb_call *c)
     plan_batch(p, a, b, c->out);
 }
 
-/* One product per entry of the batch. sa, sb, sc: the steps of x's operands. */
-static bool over_batch(nb_tape *t, nb_dtype d, const product *p, nbi_matmul *x, const int64_t *sa,
-                       const int64_t *sb, const int64_t *sc)
-{
-    int64_t at[NB_MAX_RANK] = {0}, element = (int64_t)nbi_element(d);
-    for (;;) {
-        if (!nbi_tape_matmul(t, d, x))
-            return false;
-        int i = p->rank - 1;
-        for (; i >= 0; i--) {
-            bool wraps = ++at[i] == p->dims[i];
-            int64_t by = element * (wraps ? 1 - p->dims[i] : 1);
-            x->a = (const char *)x->a + by * sa[i];
-            x->b = (const char *)x->b + by * sb[i];
-            x->c = (char *)x->c + by * sc[i];
-            if (!wraps)
-                break;
-            at[i] = 0;
-        }
-        if (i < 0)
-            return true;
-    }
-}
-
 static bool multiply(const nb_call *c, const product *p, nbi_matmul *x, int a, int b, int result)
 {
     nb_dtype d = c->in[0].dtype;
     if (p->rank == 0)
         return nbi_tape_matmul(c->tape, d, x);
-    return p->empty || over_batch(c->tape, d, p, x, p->step[a], p->step[b], p->step[result]);
+    const nbi_batch batch = {p->rank, p->dims, {p->step[a], p->step[b], p->step[result]}};
+    return p->empty || nbi_tape_matmul_batch(c->tape, d, x, &batch);
 }
 
 static nb_code matmul_forward(const nb_call *c)

@@ -55,34 +55,38 @@ static void squares(const nbi_walk *k, const double *p, double *q, double *s)
 
 /* ---- norm ------------------------------------------------------------------------------------ */
 
-static nb_code norm_forward(const nb_call *c)
+static void norm_tile(const nbi_tile_call *t, const nbi_walk *k)
 {
     const double zero[NBI_TILE] = {0};
     double q[NBI_TILE], s[NBI_TILE];
+    double *y = nbi_kept(t->c, k, 0);
+    squares(k, zero, q, s);
+    for (int j = 0; j < k->w; j++)
+        y[j] = sqrt(s[j]) / q[j];
+    nbi_tile_put(k, t->c->out, y);
+}
+
+static nb_code norm_forward(const nb_call *c)
+{
     if (!nbi_keep_columns(c, 1))
         return NB_ERR_MEMORY;
-    for (nbi_walk k = nbi_forward_walk(c); nbi_walk_next(&k);) {
-        double *y = nbi_kept(c, &k, 0);
-        squares(&k, zero, q, s);
-        for (int j = 0; j < k.w; j++)
-            y[j] = sqrt(s[j]) / q[j];
-        nbi_tile_put(&k, c->out, y);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, NULL, nbi_forward_walk(c), norm_tile);
+}
+
+static void norm_back(const nbi_tile_call *t, const nbi_walk *k)
+{
+    double a[NBI_TILE];
+    const double *y = nbi_kept(t->c, k, 0);
+    nbi_tile_get(k, t->g, a);
+    for (int j = 0; j < k->w; j++)
+        a[j] = y[j] == 0 ? 0 : a[j];
+    nbi_spread(k, NBI_SPREAD_RATIO, a, y);
 }
 
 static nb_code norm_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
                            const bool *add)
 {
-    double a[NBI_TILE];
-    for (nbi_walk k = nbi_reverse_walk(c, gin, add); nbi_walk_next(&k);) {
-        const double *y = nbi_kept(c, &k, 0);
-        nbi_tile_get(&k, g, a);
-        for (int j = 0; j < k.w; j++)
-            a[j] = y[j] == 0 ? 0 : a[j];
-        nbi_spread(&k, NBI_SPREAD_RATIO, a, y);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, g, nbi_reverse_walk(c, gin, add), norm_back);
 }
 
 /* u / y, 0 where y is 0 */
@@ -158,31 +162,35 @@ static void variance(const nbi_walk *k, const nbi_reduction *s, double *m, doubl
     }
 }
 
-static nb_code var_forward(const nb_call *c)
+static void var_tile(const nbi_tile_call *t, const nbi_walk *k)
 {
     double q[NBI_TILE], v[NBI_TILE];
+    variance(k, t->c->state, nbi_kept(t->c, k, 0), q, v);
+    for (int j = 0; j < k->w; j++)
+        v[j] = v[j] / q[j] / q[j];
+    nbi_tile_put(k, t->c->out, v);
+}
+
+static nb_code var_forward(const nb_call *c)
+{
     if (!nbi_keep_columns(c, 1))
         return NB_ERR_MEMORY;
-    for (nbi_walk k = nbi_forward_walk(c); nbi_walk_next(&k);) {
-        variance(&k, c->state, nbi_kept(c, &k, 0), q, v);
-        for (int j = 0; j < k.w; j++)
-            v[j] = v[j] / q[j] / q[j];
-        nbi_tile_put(&k, c->out, v);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, NULL, nbi_forward_walk(c), var_tile);
+}
+
+static void var_back(const nbi_tile_call *t, const nbi_walk *k)
+{
+    double a[NBI_TILE];
+    nbi_tile_get(k, t->g, a);
+    for (int j = 0; j < k->w; j++)
+        a[j] *= 2 / freedom(t->c->state);
+    nbi_spread(k, NBI_SPREAD_CENTRED, a, nbi_kept(t->c, k, 0));
 }
 
 static nb_code var_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
                           const bool *add)
 {
-    double a[NBI_TILE];
-    for (nbi_walk k = nbi_reverse_walk(c, gin, add); nbi_walk_next(&k);) {
-        nbi_tile_get(&k, g, a);
-        for (int j = 0; j < k.w; j++)
-            a[j] *= 2 / freedom(c->state);
-        nbi_spread(&k, NBI_SPREAD_CENTRED, a, nbi_kept(c, &k, 0));
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, g, nbi_reverse_walk(c, gin, add), var_back);
 }
 
 static nb_var deviations(const nb_rule *r)
@@ -226,33 +234,37 @@ nb_var(nb_var_over)(nb_var x, nb_axes axes, int correction, bool keep)
     return nbi_reduce(&nbi_op_var, x, axes, keep, correction);
 }
 
-static nb_code std_forward(const nb_call *c)
+static void std_tile(const nbi_tile_call *t, const nbi_walk *k)
 {
     double q[NBI_TILE];
+    double *y = nbi_kept(t->c, k, 1);
+    variance(k, t->c->state, nbi_kept(t->c, k, 0), q, y);
+    for (int j = 0; j < k->w; j++)
+        y[j] = sqrt(y[j]) / q[j];
+    nbi_tile_put(k, t->c->out, y);
+}
+
+static nb_code std_forward(const nb_call *c)
+{
     if (!nbi_keep_columns(c, 2))
         return NB_ERR_MEMORY;
-    for (nbi_walk k = nbi_forward_walk(c); nbi_walk_next(&k);) {
-        double *y = nbi_kept(c, &k, 1);
-        variance(&k, c->state, nbi_kept(c, &k, 0), q, y);
-        for (int j = 0; j < k.w; j++)
-            y[j] = sqrt(y[j]) / q[j];
-        nbi_tile_put(&k, c->out, y);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, NULL, nbi_forward_walk(c), std_tile);
+}
+
+static void std_back(const nbi_tile_call *t, const nbi_walk *k)
+{
+    double a[NBI_TILE];
+    const double *y = nbi_kept(t->c, k, 1);
+    nbi_tile_get(k, t->g, a);
+    for (int j = 0; j < k->w; j++)
+        a[j] = y[j] == 0 || a[j] == 0 ? 0 : a[j] / freedom(t->c->state) / y[j];
+    nbi_spread(k, NBI_SPREAD_CENTRED, a, nbi_kept(t->c, k, 0));
 }
 
 static nb_code std_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
                           const bool *add)
 {
-    double a[NBI_TILE];
-    for (nbi_walk k = nbi_reverse_walk(c, gin, add); nbi_walk_next(&k);) {
-        const double *y = nbi_kept(c, &k, 1);
-        nbi_tile_get(&k, g, a);
-        for (int j = 0; j < k.w; j++)
-            a[j] = y[j] == 0 || a[j] == 0 ? 0 : a[j] / freedom(c->state) / y[j];
-        nbi_spread(&k, NBI_SPREAD_CENTRED, a, nbi_kept(c, &k, 0));
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, g, nbi_reverse_walk(c, gin, add), std_back);
 }
 
 static nb_var std_slope(const nb_rule *r)

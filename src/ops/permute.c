@@ -15,10 +15,12 @@
 #include "ops/array.h"
 #include "ops/axis.h"
 #include "ops/records.h"
+#include "tape/tape.h"
 #include <nabla/ops.h>
 
 /* y = x or y += x, where axis i of y is axis order[i] of x. x has elements. */
-static void permute_into(const nb_array *y, const nb_array *x, const int *order, bool add)
+static void permute_into(const nb_tape *t, const nb_array *y, const nb_array *x, const int *order,
+                         bool add)
 {
     int64_t from[NB_MAX_RANK], to[NB_MAX_RANK], dims[NB_MAX_RANK];
     nbi_walk w = {0};
@@ -28,7 +30,7 @@ static void permute_into(const nb_array *y, const nb_array *x, const int *order,
     nbi_strides(x->rank, dims, to);
     for (int i = 0; i < x->rank; i++)
         nbi_walk_axis(&w, dims[i], to[i], from[order[i]]);
-    nbi_move(x->dtype, &w, y->data, x->data, add);
+    nbi_move_by(&t->crew, x->dtype, &w, y->data, x->data, add);
 }
 
 static void permute_shape_of(const nb_array *x, const int *order, nb_shape *out)
@@ -70,7 +72,7 @@ static nb_code permute_forward(const nb_call *c)
 {
     const nb_axes *order = c->state;
     if (c->out->size)
-        permute_into(c->out, &c->in[0], order->axis, false);
+        permute_into(c->tape, c->out, &c->in[0], order->axis, false);
     return NB_OK;
 }
 
@@ -85,7 +87,7 @@ static nb_code permute_reverse_arrays(const nb_call *c, const nb_array *g, nb_ar
 {
     nb_axes back = inverse(c->state);
     if (gin[0] && g->size)
-        permute_into(gin[0], g, back.axis, add[0]);
+        permute_into(c->tape, gin[0], g, back.axis, add[0]);
     return NB_OK;
 }
 
@@ -154,7 +156,7 @@ static nb_code transpose_forward(const nb_call *c)
     int order[NB_MAX_RANK];
     exchange(c->out->rank, order);
     if (c->out->size)
-        permute_into(c->out, &c->in[0], order, false);
+        permute_into(c->tape, c->out, &c->in[0], order, false);
     return NB_OK;
 }
 
@@ -171,7 +173,7 @@ static nb_code transpose_reverse_arrays(const nb_call *c, const nb_array *g, nb_
     (void)c;
     exchange(g->rank, order);
     if (gin[0] && g->size)
-        permute_into(gin[0], g, order, add[0]);
+        permute_into(c->tape, gin[0], g, order, add[0]);
     return NB_OK;
 }
 
@@ -209,7 +211,8 @@ nb_var(nb_transpose)(nb_var x) { return nb_apply(&nbi_op_transpose, 1, &x, NULL,
 /* ---- flip ------------------------------------------------------------------------------------ */
 
 /* y = x or y += x, with the axes of the mask walked backwards in x. x has elements. */
-static void flip_into(const nb_array *y, const nb_array *x, const bool *mask, bool add)
+static void flip_into(const nb_tape *t, const nb_array *y, const nb_array *x, const bool *mask,
+                      bool add)
 {
     int64_t stride[NB_MAX_RANK], last = 0;
     nbi_walk w = {0};
@@ -218,7 +221,7 @@ static void flip_into(const nb_array *y, const nb_array *x, const bool *mask, bo
         nbi_walk_axis(&w, x->dims[i], stride[i], mask[i] ? -stride[i] : stride[i]);
         last += mask[i] ? (x->dims[i] - 1) * stride[i] : 0;
     }
-    nbi_move(x->dtype, &w, y->data, nbi_place(x->dtype, x->data, last), add);
+    nbi_move_by(&t->crew, x->dtype, &w, y->data, nbi_place(x->dtype, x->data, last), add);
 }
 
 static nb_code flip_shape(const nb_call *c, nb_shape *out)
@@ -239,7 +242,7 @@ static nb_code flip_forward(const nb_call *c)
     bool mask[NB_MAX_RANK];
     nbi_axes_mask(c, *axes, c->in[0].rank, mask);
     if (c->out->size)
-        flip_into(c->out, &c->in[0], mask, false);
+        flip_into(c->tape, c->out, &c->in[0], mask, false);
     return NB_OK;
 }
 
@@ -257,7 +260,7 @@ static nb_code flip_reverse_arrays(const nb_call *c, const nb_array *g, nb_array
     bool mask[NB_MAX_RANK];
     nbi_axes_mask(c, *axes, g->rank, mask);
     if (gin[0] && g->size)
-        flip_into(gin[0], g, mask, add[0]);
+        flip_into(c->tape, gin[0], g, mask, add[0]);
     return NB_OK;
 }
 

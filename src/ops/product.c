@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { LANES = 8, STRIP = 64 };
+enum { GRAIN = 1 << 15 }; /* elements worth handing out */
 
 #define REAL    double
 #define NAME(x) x##_f64
@@ -42,10 +43,28 @@ void nbi_scaled(nb_dtype d, int64_t n, double scale, const void *x, void *y, boo
     }
 }
 
-void nbi_column_sums(nb_dtype d, int64_t rows, int64_t columns, const void *x, void *sums, bool add)
+typedef struct column_job {
+    nb_dtype dtype;
+    int64_t rows, columns;
+    const void *x;
+    void *sums;
+    bool add;
+} column_job;
+
+static void sum_columns(void *context, int64_t from, int64_t to, int worker)
 {
-    if (d == NB_F64)
-        column_sums_f64(rows, columns, x, sums, add);
+    const column_job *j = context;
+    (void)worker;
+    if (j->dtype == NB_F64)
+        column_sums_f64(j->rows, j->columns, from, to, j->x, j->sums, j->add);
     else
-        column_sums_f32(rows, columns, x, sums, add);
+        column_sums_f32(j->rows, j->columns, from, to, j->x, j->sums, j->add);
+}
+
+void nbi_column_sums(const nbi_crew *crew, nb_dtype d, int64_t rows, int64_t columns, const void *x,
+                     void *sums, bool add)
+{
+    const int64_t strip = rows < GRAIN / STRIP ? STRIP * rows : GRAIN; /* its elements, or enough */
+    column_job j = {d, rows, columns, x, sums, add};
+    nbi_crew_share(crew, columns, strip ? GRAIN / strip * STRIP : columns, sum_columns, &j);
 }

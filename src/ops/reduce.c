@@ -20,25 +20,29 @@
 
 /* ---- sum: dx = g, everywhere ----------------------------------------------------------------- */
 
-static nb_code sum_forward(const nb_call *c)
+static void sum_tile(const nbi_tile_call *t, const nbi_walk *k)
 {
     double y[NBI_TILE];
-    for (nbi_walk k = nbi_forward_walk(c); nbi_walk_next(&k);) {
-        nbi_fold(&k, NBI_FOLD_SUM, NULL, NULL, y);
-        nbi_tile_put(&k, c->out, y);
-    }
-    return NB_OK;
+    nbi_fold(k, NBI_FOLD_SUM, NULL, NULL, y);
+    nbi_tile_put(k, t->c->out, y);
+}
+
+static nb_code sum_forward(const nb_call *c)
+{
+    return nbi_over_tiles(c, NULL, nbi_forward_walk(c), sum_tile);
+}
+
+static void sum_back(const nbi_tile_call *t, const nbi_walk *k)
+{
+    double a[NBI_TILE];
+    nbi_tile_get(k, t->g, a);
+    nbi_spread(k, NBI_SPREAD_LEVEL, a, NULL);
 }
 
 static nb_code sum_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
                           const bool *add)
 {
-    double a[NBI_TILE];
-    for (nbi_walk k = nbi_reverse_walk(c, gin, add); nbi_walk_next(&k);) {
-        nbi_tile_get(&k, g, a);
-        nbi_spread(&k, NBI_SPREAD_LEVEL, a, NULL);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, g, nbi_reverse_walk(c, gin, add), sum_back);
 }
 
 /* v, of the result's shape, in the shape of x. */
@@ -91,29 +95,33 @@ nb_var(nb_sum_over)(nb_var x, nb_axes axes, bool keep)
 
 static double count(const void *state) { return (double)((const nbi_reduction *)state)->nest.n; }
 
+static void mean_tile(const nbi_tile_call *t, const nbi_walk *k)
+{
+    double y[NBI_TILE], n = count(t->c->state);
+    nbi_fold(k, NBI_FOLD_SUM, NULL, NULL, y);
+    for (int j = 0; j < k->w; j++)
+        y[j] /= n;
+    nbi_tile_put(k, t->c->out, y);
+}
+
 static nb_code mean_forward(const nb_call *c)
 {
-    double y[NBI_TILE], n = count(c->state);
-    for (nbi_walk k = nbi_forward_walk(c); nbi_walk_next(&k);) {
-        nbi_fold(&k, NBI_FOLD_SUM, NULL, NULL, y);
-        for (int j = 0; j < k.w; j++)
-            y[j] /= n;
-        nbi_tile_put(&k, c->out, y);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, NULL, nbi_forward_walk(c), mean_tile);
+}
+
+static void mean_back(const nbi_tile_call *t, const nbi_walk *k)
+{
+    double a[NBI_TILE], n = count(t->c->state);
+    nbi_tile_get(k, t->g, a);
+    for (int j = 0; j < k->w; j++)
+        a[j] /= n;
+    nbi_spread(k, NBI_SPREAD_LEVEL, a, NULL);
 }
 
 static nb_code mean_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
                            const bool *add)
 {
-    double a[NBI_TILE], n = count(c->state);
-    for (nbi_walk k = nbi_reverse_walk(c, gin, add); nbi_walk_next(&k);) {
-        nbi_tile_get(&k, g, a);
-        for (int j = 0; j < k.w; j++)
-            a[j] /= n;
-        nbi_spread(&k, NBI_SPREAD_LEVEL, a, NULL);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, g, nbi_reverse_walk(c, gin, add), mean_back);
 }
 
 static nb_code mean_reverse(const nb_rule *r)
@@ -158,14 +166,16 @@ nb_var(nb_mean_over)(nb_var x, nb_axes axes, bool keep)
 
 /* ---- prod: dx[i] = g (product before i) (product after i) ------------------------------------ */
 
-static nb_code prod_forward(const nb_call *c)
+static void prod_tile(const nbi_tile_call *t, const nbi_walk *k)
 {
     double y[NBI_TILE];
-    for (nbi_walk k = nbi_forward_walk(c); nbi_walk_next(&k);) {
-        nbi_fold(&k, NBI_FOLD_PROD, NULL, NULL, y);
-        nbi_tile_put(&k, c->out, y);
-    }
-    return NB_OK;
+    nbi_fold(k, NBI_FOLD_PROD, NULL, NULL, y);
+    nbi_tile_put(k, t->c->out, y);
+}
+
+static nb_code prod_forward(const nb_call *c)
+{
+    return nbi_over_tiles(c, NULL, nbi_forward_walk(c), prod_tile);
 }
 
 /* line[i] becomes g times the product of the others; before is room for n numbers. */

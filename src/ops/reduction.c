@@ -9,6 +9,7 @@
 #include "ops/reduction.h"
 
 #include "ops/axis.h"
+#include "tape/tape.h"
 #include <nabla/ops.h>
 
 nb_var nbi_reduce(const nb_op *op, nb_var x, nb_axes axes, bool keep, int correction)
@@ -65,6 +66,30 @@ nb_code nbi_reduction_shape_some(const nb_call *c, nb_shape *out)
     const nbi_reduction *s = c->state;
     if (s->nest.n == 0 && s->nest.cells > 0)
         return nb_refuse(c, NB_ERR_EMPTY, "there are no elements to reduce", NULL);
+    return NB_OK;
+}
+
+typedef struct tiles {
+    nbi_tile_call call;
+    nbi_tile_rule *rule;
+} tiles;
+
+static void run_rule(void *context, const nbi_walk *tile)
+{
+    const tiles *t = context;
+    t->rule(&t->call, tile);
+}
+
+nb_code nbi_over_tiles(const nb_call *c, const nb_array *g, nbi_walk k, nbi_tile_rule *rule)
+{
+    tiles t = {{c, g}, rule};
+    if (c->tape->crew.pool) {
+        k.crew = &c->tape->crew;
+        nbi_walk_tiles(&k, run_rule, &t);
+    } else {
+        while (nbi_walk_next(&k))
+            rule(&t.call, &k);
+    }
     return NB_OK;
 }
 

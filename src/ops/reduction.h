@@ -18,6 +18,7 @@ typedef struct nbi_reduction {
     bool keep;      /* reduced axes stay, with size 1 */
     bool quiet;     /* softmax: a row of -inf becomes 0, and is no error */
     int correction; /* variance: divide by n - correction */
+    int64_t barren; /* softmax: the first line that has none, or INT64_MAX */
     nbi_nest nest;
     double number; /* a scalar operand on a float tape: its adjoint is a double, and so is this */
     double *kept;  /* results that the reverse rule needs, per cell, in columns of nest.cells */
@@ -31,6 +32,14 @@ nb_code nbi_reduction_prepare(const nb_call *c);
 nb_code nbi_reduction_shape(const nb_call *c, nb_shape *out);
 nb_code nbi_reduction_shape_some(const nb_call *c, nb_shape *out);
 
+/* What a rule does to one tile, on any thread: it can neither fail nor take memory. */
+typedef struct nbi_tile_call {
+    const nb_call *c;
+    const nb_array *g; /* in a reverse rule */
+} nbi_tile_call;
+typedef void nbi_tile_rule(const nbi_tile_call *t, const nbi_walk *tile);
+/* The rule for every tile of the walk, by the tape's crew. */
+nb_code nbi_over_tiles(const nb_call *c, const nb_array *g, nbi_walk k, nbi_tile_rule *rule);
 /* A walk over operand 0; and one that also writes or adds to its adjoint, gin[0]. */
 nbi_walk nbi_forward_walk(const nb_call *c);
 nbi_walk nbi_reverse_walk(const nb_call *c, nb_array *const *gin, const bool *add);

@@ -16,7 +16,7 @@
 
 static nb_code rows_forward(const nb_call *c)
 {
-    nbi_read_by(c->state, false, c->out, &c->in[0], false);
+    nbi_read_by(c, false, c->out, &c->in[0], false);
     return NB_OK;
 }
 
@@ -120,7 +120,7 @@ static nb_code unselect_reverse_arrays(const nb_call *c, const nb_array *g, nb_a
                                        const bool *add)
 {
     if (gin[0])
-        nbi_read_by(c->state, false, gin[0], g, add[0]);
+        nbi_read_by(c, false, gin[0], g, add[0]);
     return NB_OK;
 }
 

@@ -18,6 +18,7 @@
 #include "ops/array.h"
 #include "ops/axis.h"
 #include "ops/records.h"
+#include "tape/tape.h"
 #include <nabla/ops.h>
 
 /* Element j of the part is element start + j step of the whole, which has n along the axis. */
@@ -38,7 +39,8 @@ static int64_t cut_walk(const cut *k, const nb_array *part, int64_t stride[3], i
 }
 
 /* part = or += the elements of whole. */
-static void cut_out(const cut *k, const nb_array *part, const nb_array *whole, bool add)
+static void cut_out(const nb_tape *t, const cut *k, const nb_array *part, const nb_array *whole,
+                    bool add)
 {
     if (part->size == 0)
         return;
@@ -47,11 +49,13 @@ static void cut_out(const cut *k, const nb_array *part, const nb_array *whole, b
     nbi_walk_axis(&w, dims[0], dims[1] * dims[2], from[0]);
     nbi_walk_axis(&w, dims[1], dims[2], from[1]);
     nbi_walk_axis(&w, dims[2], 1, from[2]);
-    nbi_move(part->dtype, &w, part->data, nbi_place(whole->dtype, whole->data, first), add);
+    nbi_move_by(&t->crew, part->dtype, &w, part->data, nbi_place(whole->dtype, whole->data, first),
+                add);
 }
 
 /* The elements of whole = or += part; the others are left as they are. */
-static void cut_in(const cut *k, const nb_array *whole, const nb_array *part, bool add)
+static void cut_in(const nb_tape *t, const cut *k, const nb_array *whole, const nb_array *part,
+                   bool add)
 {
     if (part->size == 0)
         return;
@@ -60,7 +64,8 @@ static void cut_in(const cut *k, const nb_array *whole, const nb_array *part, bo
     nbi_walk_axis(&w, dims[0], to[0], dims[1] * dims[2]);
     nbi_walk_axis(&w, dims[1], to[1], dims[2]);
     nbi_walk_axis(&w, dims[2], to[2], 1);
-    nbi_move(part->dtype, &w, nbi_place(whole->dtype, whole->data, first), part->data, add);
+    nbi_move_by(&t->crew, part->dtype, &w, nbi_place(whole->dtype, whole->data, first), part->data,
+                add);
 }
 
 /* ---- the rules of a cut, whoever asked for it ------------------------------------------------ */
@@ -69,7 +74,7 @@ static nb_var unslice(nb_var part, const cut *k);
 
 static nb_code cut_forward(const nb_call *c)
 {
-    cut_out(c->state, c->out, &c->in[0], false);
+    cut_out(c->tape, c->state, c->out, &c->in[0], false);
     return NB_OK;
 }
 
@@ -84,7 +89,7 @@ static nb_code cut_reverse_arrays(const nb_call *c, const nb_array *g, nb_array 
 {
     if (gin[0]) {
         nbi_clear(gin[0], add[0]);
-        cut_in(c->state, gin[0], g, true);
+        cut_in(c->tape, c->state, gin[0], g, true);
     }
     return NB_OK;
 }
@@ -196,7 +201,7 @@ static nb_code unslice_shape(const nb_call *c, nb_shape *out)
 static nb_code unslice_forward(const nb_call *c)
 {
     nbi_clear(c->out, false);
-    cut_in(c->state, c->out, &c->in[0], false);
+    cut_in(c->tape, c->state, c->out, &c->in[0], false);
     return NB_OK;
 }
 
@@ -210,7 +215,7 @@ static nb_code unslice_reverse_arrays(const nb_call *c, const nb_array *g, nb_ar
                                       const bool *add)
 {
     if (gin[0])
-        cut_out(c->state, gin[0], g, add[0]);
+        cut_out(c->tape, c->state, gin[0], g, add[0]);
     return NB_OK;
 }
 

@@ -41,61 +41,79 @@ static nb_code shape(const nb_call *c, nb_shape *out)
     return nbi_reduction_prepare(c);
 }
 
-/* m is -inf where there is nothing to share out. Returns whether all is well. */
+/* m is -inf where there is nothing to share out. Returns whether all is well; if not, the first such
+ * line is noted, by whichever thread. */
 static bool any_mass(const nb_call *c, const nbi_walk *k, const double *m)
 {
-    const nbi_reduction *s = c->state;
-    for (int j = 0; j < k->w && s->nest.n > 0 && !s->quiet; j++)
-        if (m[j] == -(double)INFINITY) {
-            nb_refuse(c, NB_ERR_DOMAIN, "every element is -inf", "in line %lld",
-                      (long long)(k->cell + j));
-            return false;
-        }
-    return true;
+    nbi_reduction *s = c->state;
+    int j = 0;
+    while (j < k->w && m[j] != -(double)INFINITY)
+        j++;
+    if (j == k->w || s->nest.n == 0 || s->quiet)
+        return true;
+    int64_t first = __atomic_load_n(&s->barren, __ATOMIC_RELAXED);
+    while (k->cell + j < first &&
+           !__atomic_compare_exchange_n(&s->barren, &first, k->cell + j, true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
+        continue;
+    return false;
+}
+
+/* The rule for every tile, and the status that comes of it. */
+static nb_code over_lines(const nb_call *c, nbi_walk k, nbi_tile_rule *rule)
+{
+    nbi_reduction *s = c->state;
+    s->barren = INT64_MAX;
+    nbi_over_tiles(c, NULL, nbi_with_exp(c, k), rule);
+    if (s->barren != INT64_MAX)
+        nb_refuse(c, NB_ERR_DOMAIN, "every element is -inf", "in line %lld", (long long)s->barren);
+    return NB_OK;
 }
 
 /* ---- softmax --------------------------------------------------------------------------------- */
 
-/* Reads x, which may be out itself. */
-static void softmax_from(const nb_call *c, const void *x)
+static void softmax_tile(const nbi_tile_call *t, const nbi_walk *k)
 {
     double m[NBI_TILE], s[NBI_TILE], a[NBI_TILE];
-    nbi_walk k = nbi_with_exp(c, nbi_forward_walk(c));
-    k.x = k.z = x;
-    k.y = c->out->data;
-    while (nbi_walk_next(&k)) {
-        nbi_fold(&k, NBI_FOLD_MAX, NULL, NULL, m);
-        bool sound = any_mass(c, &k, m);
-        for (int j = 0; j < k.w; j++)
-            a[j] = 1;
-        nbi_shifted_spread(&k, m, a);
-        nbi_walk y = k;
-        y.x = y.z = k.y;
-        nbi_fold(&y, NBI_FOLD_SUM, NULL, NULL, s);
-        for (int j = 0; j < k.w; j++)
-            a[j] = s[j] != 0 ? 1 / s[j] : sound ? 1 : (double)NAN;
-        nbi_spread(&y, NBI_SPREAD_SCALED, a, NULL);
-    }
+    nbi_fold(k, NBI_FOLD_MAX, NULL, NULL, m);
+    bool sound = any_mass(t->c, k, m);
+    for (int j = 0; j < k->w; j++)
+        a[j] = 1;
+    nbi_shifted_spread(k, m, a);
+    nbi_walk y = *k;
+    y.x = y.z = k->y;
+    nbi_fold(&y, NBI_FOLD_SUM, NULL, NULL, s);
+    for (int j = 0; j < k->w; j++)
+        a[j] = s[j] != 0 ? 1 / s[j] : sound ? 1 : (double)NAN;
+    nbi_spread(&y, NBI_SPREAD_SCALED, a, NULL);
 }
 
-static nb_code softmax_forward(const nb_call *c)
+/* Reads x, which may be out itself. */
+static nb_code softmax_from(const nb_call *c, const void *x)
 {
-    softmax_from(c, c->in[0].data);
-    return NB_OK;
+    nbi_walk k = nbi_forward_walk(c);
+    k.x = k.z = x;
+    k.y = c->out->data;
+    return over_lines(c, k, softmax_tile);
+}
+
+static nb_code softmax_forward(const nb_call *c) { return softmax_from(c, c->in[0].data); }
+
+static void softmax_back(const nbi_tile_call *t, const nbi_walk *k)
+{
+    double a[NBI_TILE];
+    (void)t;
+    nbi_fold(k, NBI_FOLD_DOT, NULL, NULL, a);
+    nbi_spread(k, NBI_SPREAD_SOFTMAX, a, NULL);
 }
 
 static nb_code softmax_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
                               const bool *add)
 {
-    double a[NBI_TILE];
     nbi_walk k = nbi_reverse_walk(c, gin, add);
     k.x = g->data;
     k.z = c->out->data;
-    while (nbi_walk_next(&k)) {
-        nbi_fold(&k, NBI_FOLD_DOT, NULL, NULL, a);
-        nbi_spread(&k, NBI_SPREAD_SOFTMAX, a, NULL);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, g, k, softmax_back);
 }
 
 /* y (v - sum of v y), 0 where y is 0 */
@@ -152,40 +170,45 @@ nb_var nbi_softmax_over(nb_var x, nb_axes axes)
 
 /* ---- log_softmax ----------------------------------------------------------------------------- */
 
-static nb_code log_softmax_forward(const nb_call *c)
+static void log_softmax_tile(const nbi_tile_call *t, const nbi_walk *k)
 {
     double m[NBI_TILE], s[NBI_TILE];
-    nbi_walk k = nbi_with_exp(c, nbi_forward_walk(c));
+    nbi_shifted_sum(k, m, s);
+    any_mass(t->c, k, m);
+    for (int j = 0; j < k->w; j++)
+        s[j] = log(s[j]);
+    nbi_spread(k, NBI_SPREAD_SHIFTED, s, m);
+    for (int j = 0; j < k->w; j++)
+        if (m[j] == (double)INFINITY) {
+            nbi_walk one = nbi_walk_single(k, j);
+            double share = -s[j];
+            nbi_spread(&one, NBI_SPREAD_ONLY, &share, m + j);
+        }
+}
+
+static nb_code log_softmax_forward(const nb_call *c)
+{
+    nbi_walk k = nbi_forward_walk(c);
     k.y = c->out->data;
-    while (nbi_walk_next(&k)) {
-        nbi_shifted_sum(&k, m, s);
-        any_mass(c, &k, m);
-        for (int j = 0; j < k.w; j++)
-            s[j] = log(s[j]);
-        nbi_spread(&k, NBI_SPREAD_SHIFTED, s, m);
-        for (int j = 0; j < k.w; j++)
-            if (m[j] == (double)INFINITY) {
-                nbi_walk one = nbi_walk_single(&k, j);
-                double share = -s[j];
-                nbi_spread(&one, NBI_SPREAD_ONLY, &share, m + j);
-            }
-    }
-    return NB_OK;
+    return over_lines(c, k, log_softmax_tile);
+}
+
+static void log_softmax_back(const nbi_tile_call *t, const nbi_walk *k)
+{
+    const double zero[NBI_TILE] = {0};
+    double a[NBI_TILE];
+    (void)t;
+    nbi_fold(k, NBI_FOLD_SUM, NULL, NULL, a);
+    nbi_spread(k, NBI_SPREAD_LOG_SOFTMAX, a, zero);
 }
 
 static nb_code log_softmax_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
                                   const bool *add)
 {
-    const double zero[NBI_TILE] = {0};
-    double a[NBI_TILE];
     nbi_walk k = nbi_with_exp(c, nbi_reverse_walk(c, gin, add));
     k.x = g->data;
     k.z = c->out->data;
-    while (nbi_walk_next(&k)) {
-        nbi_fold(&k, NBI_FOLD_SUM, NULL, NULL, a);
-        nbi_spread(&k, NBI_SPREAD_LOG_SOFTMAX, a, zero);
-    }
-    return NB_OK;
+    return nbi_over_tiles(c, g, k, log_softmax_back);
 }
 
 static nb_code log_softmax_reverse(const nb_rule *r)
@@ -271,8 +294,7 @@ static nb_code masked_forward(const nb_call *c)
 {
     nb_array y = *c->out;
     fill(&c->in[0], &c->in[1], &y);
-    softmax_from(c, y.data);
-    return NB_OK;
+    return softmax_from(c, y.data);
 }
 
 static nb_code masked_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,

@@ -104,7 +104,8 @@ static double gamma_over_power(double s, double q) {
     return exp(nbi_lgamma(s) - s * log(q));
 }
 
-/* gamma(s) zeta(s, q) for s >= 2, q > 0, the zeta summed in units of its first term */
+/* gamma(s) zeta(s, q) for s >= 2, q > 0, the zeta summed in units of its first term. Below s/2 each
+ * term is less than a seventh of the one before, so the first that adds nothing ends the sum. */
 static double gamma_zeta(double s, double q) {
     static const double b[] = {1.0 / 12,          -1.0 / 720,
                                1.0 / 30240,       -1.0 / 1209600,
@@ -115,13 +116,20 @@ static double gamma_zeta(double s, double q) {
     }
     double head = 0, a = q, first = 12 + s / 2;
     for (; a < first; a += 1) {
-        head += pow(q / a, s);
+        const double term = pow(q / a, s);
+        head += term;
+        if (a < s / 2 && term < head * 0x1p-60) {
+            return gamma_over_power(s, q) * head;
+        }
     }
     double tail = a / (s - 1) + 0.5, factor = s / a;
     for (size_t j = 0; j < COUNT(b); j++) {
         double k = 2 * (double)j + 1;
         tail += b[j] * factor;
         factor *= (s + k) / a * ((s + k + 1) / a);
+    }
+    if (head == 0) { /* q is large: q^s may overflow where q^(s-1) does not */
+        return gamma_over_power(s - 1, q) * (s - 1) * (tail / q);
     }
     return gamma_over_power(s, q) * (head + pow(q / a, s) * tail);
 }

@@ -115,24 +115,25 @@ void nbi_adjoints_release(nb_tape *t, uint32_t length, uint32_t end)
     }
 }
 
-static double sum(const nb_array *a)
+static double sum(const nb_tape *t, const nb_array *a)
 {
     double total = 0;
     nb_array out = {&total, NULL, 1, -1, NB_F64};
-    nbi_reduce_into(a, &out, false);
+    nbi_reduce_into(&t->crew, a, &out, false);
     return total;
 }
 
 bool nbi_accumulate(nb_tape *t, uint32_t i, const nb_array *a)
 {
     if (!nbi_is_tensor(t, i)) {
-        t->hot.cells[i].adjoint += a->rank < 0 && a->dtype == NB_F64 ? *(double *)a->data : sum(a);
+        t->hot.cells[i].adjoint +=
+            a->rank < 0 && a->dtype == NB_F64 ? *(double *)a->data : sum(t, a);
         return true;
     }
     bool add;
     const nbi_record *r = nbi_record_at(t, i);
     nb_array to = {nbi_adjoint(t, i, &add), r->dims, r->size, r->rank, t->dtype};
     if (to.data)
-        nbi_reduce_into(a, &to, add);
+        nbi_reduce_into(&t->crew, a, &to, add);
     return to.data != NULL;
 }

@@ -71,7 +71,7 @@ static bool keep_tangent(push *p, nb_var d)
         number = t->hot.cells[d.index].value;
     if (p->r->rank < 0) {
         nb_array out = {&t->tangent[p->i], NULL, 1, -1, NB_F64};
-        nbi_reduce_into(&a, &out, false);
+        nbi_reduce_into(&t->crew, &a, &out, false);
         return true;
     }
     size_t bytes = (size_t)p->r->size * nbi_element(t->dtype);
@@ -82,7 +82,7 @@ static bool keep_tangent(push *p, nb_var d)
     }
     p->r->tangent = to;
     nb_array out = {to, p->r->dims, p->r->size, p->r->rank, t->dtype};
-    nbi_reduce_into(&a, &out, false);
+    nbi_reduce_into(&t->crew, &a, &out, false);
     return true;
 }
 

@@ -138,17 +138,30 @@ nb_code nbi_anomaly(nb_tape *t, uint32_t i, const char *what)
     return NB_ERR_ANOMALY;
 }
 
-nb_code nb_status(const nb_tape *t) { return t ? t->code : NB_ERR_ARGUMENT; }
+/* The tape's own pool, if some of its threads could not be started and nb_clear was not called since:
+ * an error like another, but one that happened between operations. */
+static const nb_pool *lame_pool(const nb_tape *t)
+{
+    return t->own_pool && !t->told && nb_pool_status(t->crew.pool) ? t->crew.pool : NULL;
+}
+
+nb_code nb_status(const nb_tape *t)
+{
+    return !t ? NB_ERR_ARGUMENT : t->code == NB_OK && lame_pool(t) ? NB_ERR_THREAD : t->code;
+}
 
 const char *nb_message(const nb_tape *t)
 {
-    return !t ? "there is no tape" : t->code == NB_OK ? "" : t->message;
+    if (!t)
+        return "there is no tape";
+    return t->code ? t->message : nb_status(t) ? nb_pool_message(t->crew.pool) : "";
 }
 
 void nb_clear(nb_tape *t)
 {
     if (!t)
         return;
+    t->told = t->told || lame_pool(t);
     t->code = NB_OK;
     t->message[0] = 0;
 }

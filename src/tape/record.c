@@ -223,18 +223,3 @@ void *nb_keep(const nb_call *c, size_t bytes)
 }
 
 void *nbi_scratch(nb_tape *t, size_t bytes) { return nbi_take(&t->scratch, bytes, NBI_ALIGN); }
-
-bool nbi_tape_matmul(nb_tape *t, nb_dtype d, nbi_matmul *p)
-{
-    const bool tiny = p->m < 128 && p->n < 128 && p->k < 128 && p->k * (p->m + p->n) < 256;
-    nbi_spot spot = t->scratch.at;
-    size_t bytes = tiny ? 0 : nbi_matmul_scratch(t->isa, d == NB_F64, p->m, p->n, p->k);
-    p->scratch = bytes ? nbi_scratch(t, bytes) : NULL;
-    if (bytes && !p->scratch) {
-        nbi_no_memory(t, "matmul");
-        return false;
-    }
-    t->matmul[d == NB_F64 ? 0 : 1](p);
-    nbi_give_back(&t->scratch, spot);
-    return true;
-}

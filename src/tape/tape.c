@@ -81,6 +81,15 @@ uint32_t *nbi_list_room(nb_tape *t, size_t n)
     return t->list + t->list_length;
 }
 
+static bool make_pool(nb_tape *t, const nb_options *o)
+{
+    if (o->pool || o->threads == 0 || o->threads == 1)
+        return true;
+    t->crew.pool = nb_pool_new(o->threads, &o->allocator);
+    t->own_pool = t->crew.pool != NULL;
+    return t->own_pool;
+}
+
 nb_tape *nb_tape_new(const nb_options *options)
 {
     nb_options o = options ? *options : (nb_options){.dtype = NB_F64};
@@ -95,10 +104,8 @@ nb_tape *nb_tape_new(const nb_options *options)
     t->recording = true;
     t->anomaly = o.anomaly;
     t->attention = NBI_INERT;
-    t->isa = nbi_isa_lower(nbi_isa_best(), getenv("NABLA_ISA"));
-    t->rows = nbi_row_kernels_choose(t->isa);
-    t->matmul[0] = nbi_matmul_choose(t->isa, true);
-    t->matmul[1] = nbi_matmul_choose(t->isa, false);
+    nb_set_isa(t, NULL);
+    t->crew.pool = o.pool;
     size_t bytes = o.bytes ? o.bytes : FIRST_BYTES;
     nbi_arena_init(&t->values, &t->heap, bytes);
     nbi_arena_init(&t->adjoints, &t->heap, bytes);
@@ -108,7 +115,8 @@ nb_tape *nb_tape_new(const nb_options *options)
     nbi_arena_init(&t->marks, &t->heap, FIRST_SCRATCH);
     size_t nodes = o.nodes ? o.nodes : FIRST_NODES;
     if (!set_capacity(t, nodes < UINT32_MAX - 1 ? nodes : UINT32_MAX - 1) ||
-        !grow(t, &t->falls, sizeof *t->falls, &t->fall_capacity, FIRST_FALLS)) {
+        !grow(t, &t->falls, sizeof *t->falls, &t->fall_capacity, FIRST_FALLS) ||
+        !make_pool(t, &o)) {
         nb_tape_free(t);
         return NULL;
     }
@@ -133,6 +141,8 @@ void nb_tape_free(nb_tape *t)
     if (!t)
         return;
     dismiss(t, 0);
+    if (t->own_pool)
+        nb_pool_free(t->crew.pool);
     nbi_arena_free(&t->values);
     nbi_arena_free(&t->adjoints);
     nbi_arena_free(&t->tangents);
@@ -256,6 +266,34 @@ void nb_set_anomaly(nb_tape *t, bool on)
         return;
     t->anomaly = on;
     set_limit(t);
+}
+
+const char *nb_isa_name(const nb_tape *t) { return t ? nbi_isa_name(t->isa) : ""; }
+
+static nb_code no_such_isa(nb_tape *t, const char *name)
+{
+    char names[64] = "";
+    for (int i = 0; i < NBI_ISA_COUNT; i++)
+        if (nbi_isa_available((nbi_isa)i)) {
+            strcat(names, names[0] ? ", " : "");
+            strcat(names, nbi_isa_name((nbi_isa)i));
+        }
+    return nbi_fail(t, NB_ERR_ARGUMENT, "set_isa: there is no \"%.20s\" here; there are: %s", name,
+                    names);
+}
+
+nb_code nb_set_isa(nb_tape *t, const char *name)
+{
+    if (!t)
+        return NB_ERR_ARGUMENT;
+    nbi_isa isa = nbi_isa_lower(nbi_isa_best(), name ? name : getenv("NABLA_ISA"));
+    if (name && strcmp(name, nbi_isa_name(isa)))
+        return no_such_isa(t, name);
+    t->isa = isa;
+    t->rows = nbi_row_kernels_choose(isa);
+    t->matmul[0] = nbi_matmul_choose(isa, true);
+    t->matmul[1] = nbi_matmul_choose(isa, false);
+    return NB_OK;
 }
 
 bool nb_set_recording(nb_tape *t, bool on)

@@ -19,6 +19,7 @@
 
 #include <nabla/op.h>
 #include "base/memory.h"
+#include "base/pool.h"
 #include "base/shape.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
@@ -99,7 +100,9 @@ struct nb_tape {
     nbi_matmul_fn matmul[2];
     nbi_isa isa;
     const nbi_row_kernels *rows;
-    const char *file; /* of the client's call, where it tells */
+    nbi_crew crew;       /* who computes */
+    bool own_pool, told; /* the crew's pool is the tape's; its failure was seen and cleared */
+    const char *file;    /* of the client's call, where it tells */
     int line;
     nb_code code;
     char message[NBI_MESSAGE];
@@ -280,16 +283,23 @@ int nbi_row_of(const nb_tape *t, uint32_t i);
 
 /* ---- sharing work ---------------------------------------------------------------------------- */
 
-/* Computes the outputs [from, to). worker, below nbi_workers(t), tells which thread it is, for scratch
- * of its own. It must not touch the tape. */
-typedef void nbi_piece(void *context, int64_t from, int64_t to, int worker);
-
 /* The threads that nbi_share may use. */
 int nbi_workers(const nb_tape *t);
-/* Covers [0, n) with pieces of at least `grain` outputs (where n allows), on the tape's threads. */
+/* nbi_crew_share with the tape's crew. */
 void nbi_share(nb_tape *t, int64_t n, int64_t grain, nbi_piece *work, void *context);
 
 /* The matrix product by the kernel that suits the machine. */
 bool nbi_tape_matmul(nb_tape *t, nb_dtype d, nbi_matmul *p);
+
+/* Entries along `rank` axes, none of size 0; from one to the next along axis i, operand o of a product
+ * (a, b and c) moves by step[o][i] elements. */
+typedef struct nbi_batch {
+    int rank;
+    const int64_t *dims;
+    const int64_t *step[3];
+} nbi_batch;
+
+/* A product for every entry. Those that share a c, where steps are 0, come in order. */
+bool nbi_tape_matmul_batch(nb_tape *t, nb_dtype d, const nbi_matmul *p, const nbi_batch *batch);
 
 #endif
