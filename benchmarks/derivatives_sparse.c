@@ -1,8 +1,8 @@
 /*
- * Case `sparse`: a Jacobian of the shape that bundle adjustment has. Each residual of two numbers sees a
- * camera of 11 numbers, a point of 3 and a weight, 15 of some 10^4 or 10^5 inputs. The number of sweeps
- * must not depend on the size. Timed beside the gradient of the sum of squares: the plan, made once,
- * and the values, found for every new recording.
+ * Case `sparse`: a Jacobian of the shape that bundle adjustment has. Each residual of two numbers
+ * sees a camera of 11 numbers, a point of 3 and a weight, 15 of some 10^4 or 10^5 inputs. The
+ * number of sweeps must not depend on the size. Timed beside the gradient of the sum of squares:
+ * the plan, made once, and the values, found for every new recording.
  */
 #include "derivatives.h"
 

@@ -1,7 +1,8 @@
 /*
  * Blocks of seeds and directions: each lane is what a sweep of its own gives, for every op of the
  * registry, for scalar graphs of every row, for rules of each kind that an op may have; zeros stay
- * zeros in their lane; earlier sweeps are left alone; what happens without memory, and what is refused.
+ * zeros in their lane; earlier sweeps are left alone; what happens without memory, and what is
+ * refused.
  */
 #include "matrix.h"
 #include "ops/elementwise.h"
@@ -325,8 +326,8 @@ END_TEST
 
 /* ---- what takes part ------------------------------------------------------------------------- */
 
-/* Interior inputs, inputs that depend on one another, constants, vars that are both, vars twice; and
- * an op without a rule beside the way. */
+/* Interior inputs, inputs that depend on one another, constants, vars that are both, vars twice;
+ * and an op without a rule beside the way. */
 START_TEST(roles)
 {
     nb_tape *t = nb_tape_new(NULL);
@@ -419,7 +420,7 @@ START_TEST(anomalies)
 }
 END_TEST
 
-/* ---- without memory, and what is refused ------------------------------------------------------ */
+/* ---- without memory, and what is refused -------------------------------------------------- */
 
 START_TEST(without_memory)
 {

@@ -1,7 +1,7 @@
 /*
- * Sparse matrices of derivatives: against the dense ones, for every op, for random graphs and in every
- * mode; patterns that are known exactly; few sweeps where few are enough, whatever the size; a plan used
- * again; what happens without memory, and what is refused.
+ * Sparse matrices of derivatives: against the dense ones, for every op, for random graphs and in
+ * every mode; patterns that are known exactly; few sweeps where few are enough, whatever the size;
+ * a plan used again; what happens without memory, and what is refused.
  */
 #include "matrix.h"
 #include "ops/elementwise.h"
@@ -33,8 +33,8 @@ static void well_formed(nb_csr m)
     ck_assert(good);
 }
 
-/* The worst difference from a dense matrix, relative to its largest number; *extra counts the places
- * where that one has a zero. */
+/* The worst difference from a dense matrix, relative to its largest number; *extra counts the
+ * places where that one has a zero. */
 static double apart(nb_csr m, const double *dense, size_t *extra)
 {
     double most = 0, off = 0;
@@ -372,7 +372,7 @@ START_TEST(full_rows_and_columns)
 }
 END_TEST
 
-/* ---- without memory, and what is refused ------------------------------------------------------ */
+/* ---- without memory, and what is refused -------------------------------------------------- */
 
 START_TEST(without_memory)
 {

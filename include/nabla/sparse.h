@@ -1,10 +1,10 @@
 /*
  * nabla/sparse.h: Jacobians and Hessians that are mostly zeros.
  *
- * Which numbers can differ from zero is read off the graph, before any sweep. Columns (or rows) that do
- * not meet are coloured alike and share a sweep. So the cost is that of as many sweeps as there are
- * colours, often few and whatever the size: a tridiagonal matrix takes 3, one whose rows see 15 of
- * 10^5 inputs about 15.
+ * Which numbers can differ from zero is read off the graph, before any sweep. Columns (or rows)
+ * that do not meet are coloured alike and share a sweep. So the cost is that of as many sweeps as
+ * there are colours, often few and whatever the size: a tridiagonal matrix takes 3, one whose rows
+ * see 15 of 10^5 inputs about 15.
  *
  *     nb_sparse *plan = nb_sparse_jacobian(m, y, n, x, NB_JACOBIAN_AUTO);
  *     nb_sparse_values(plan, m, y, n, x);
@@ -25,8 +25,8 @@
 extern "C" {
 #endif
 
-/* A matrix by its rows: row i has the places [row_start[i], row_start[i + 1]), in columns that ascend.
- * The memory is the plan's. */
+/* A matrix by its rows: row i has the places [row_start[i], row_start[i + 1]), in columns that
+ * ascend. The memory is the plan's. */
 typedef struct nb_csr {
     size_t rows, columns;
     const size_t *row_start; /* [rows + 1] */
@@ -48,9 +48,10 @@ NB_API nb_sparse *nb_sparse_jacobian(size_t n_out, const nb_var *out, size_t n_i
 NB_API nb_sparse *nb_sparse_hessian(nb_var f, size_t n_in, const nb_var *in);
 NB_API void nb_sparse_free(nb_sparse *s); /* NULL is fine */
 
-/* Finds the numbers. The vars are those of the plan, or the same function recorded again, on whichever
- * tape: as many vars of the same sizes, and the same graph between them, for which the caller answers.
- * A Hessian has one output, f, and its matrix is exactly symmetric. The tape is left as it was. */
+/* Finds the numbers. The vars are those of the plan, or the same function recorded again, on
+ * whichever tape: as many vars of the same sizes, and the same graph between them, for which the
+ * caller answers. A Hessian has one output, f, and its matrix is exactly symmetric. The tape is
+ * left as it was. */
 NB_API nb_code nb_sparse_values(nb_sparse *s, size_t n_out, const nb_var *out, size_t n_in,
                                 const nb_var *in);
 

@@ -2,9 +2,10 @@
  * The block: which nodes take part, where their lanes are, and the walk. block.h tells the idea.
  *
  * Let R be the set of nodes that some input leads to, the inputs included, and B the set of those
- * that lead to some output. A path from an input to an output runs in the intersection of R and B, and
- * every node there is on one. R is found going up the tape, a node at a time by its operands; B going
- * down from the outputs, and only within R; the first consumer met going down is a node's last.
+ * that lead to some output. A path from an input to an output runs in the intersection of R and B,
+ * and every node there is on one. R is found going up the tape, a node at a time by its operands; B
+ * going down from the outputs, and only within R; the first consumer met on the way is a node's
+ * last.
  */
 #include "diff/block_walk.h"
 

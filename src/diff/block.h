@@ -10,9 +10,10 @@
  * lead to some output. They are found once, by a walk each way, for all the sweeps of the block.
  *
  * A node's lanes live from the first number that arrives to the last that is read: in a reverse
- * sweep until the node is visited, in a forward sweep until its last consumer is. So a sweep holds as
- * many lanes as the graph is wide, not as it is long, and mostly in the first-level cache. What was
- * asked for is kept until it has been read. The tape's own adjoints and tangents are left alone.
+ * sweep until the node is visited, in a forward sweep until its last consumer is. So a sweep holds
+ * as many lanes as the graph is wide, not as it is long, and mostly in the first-level cache. What
+ * was asked for is kept until it has been read. The tape's own adjoints and tangents are left
+ * alone.
  *
  * Lanes: of a scalar node NBI_LANES doubles, all in use; of a tensor `lanes` arrays one after the
  * other, of which `full` says, bit by bit, which hold something: the others are zero, unwritten.
@@ -50,8 +51,8 @@ nb_code nbi_block_open(nbi_block *b, const char *what, nb_tape *t, bool forward,
                        const nb_var *out, size_t n_in, const nb_var *in);
 void nbi_block_close(nbi_block *b);
 
-/* A sweep: begun with the number of lanes, seeded, run, read, ended. Seeds go to outputs, or forward
- * to inputs, and add up; a node that takes no part ignores them and reads zeros. */
+/* A sweep: begun with the number of lanes, seeded, run, read, ended. Seeds go to outputs, or
+ * forward to inputs, and add up; a node that takes no part ignores them and reads zeros. */
 void nbi_block_begin(nbi_block *b, size_t lanes);
 nb_code nbi_block_seed(nbi_block *b, nb_var x, size_t lane, const double *d);
 nb_code nbi_block_seed_one(nbi_block *b, nb_var x, size_t lane, int64_t element, double d);

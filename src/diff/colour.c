@@ -1,19 +1,20 @@
 /*
  * Colouring: few sweeps for a sparse matrix.
  *
- * A sweep along the direction d gives J d. If d is the sum of the unit vectors of some columns, no two of
- * which have a place in the same row, every number of J d is one number of J: the columns share a sweep.
- * So the columns are coloured, those that meet in a row differently, and there are as many sweeps as
- * colours (Curtis, Powell and Reid). Rows share a reverse sweep in the same way: the transpose's columns.
+ * A sweep along the direction d gives J d. If d is the sum of the unit vectors of some columns, no
+ * two of which have a place in the same row, every number of J d is one number of J: the columns
+ * share a sweep. So the columns are coloured, those that meet in a row differently, and there are
+ * as many sweeps as colours (Curtis, Powell and Reid). Rows share a reverse sweep in the same way:
+ * the transpose's columns.
  *
- * A Hessian is symmetric, and each of its numbers stands at two places, so less is enough: of the two
- * one must be alone in its row with its colour. That is so for all numbers if neighbours in the graph of
- * the matrix differ and no path of four vertices has two colours only: a star colouring (Coleman and
- * More). For let i and j be neighbours, and i have another neighbour y coloured as j, and j another
- * neighbour x coloured as i; then y, i, j, x is such a path.
+ * A Hessian is symmetric, and each of its numbers stands at two places, so less is enough: of the
+ * two one must be alone in its row with its colour. That is so for all numbers if neighbours in the
+ * graph of the matrix differ and no path of four vertices has two colours only: a star colouring
+ * (Coleman and More). For let i and j be neighbours, and i have another neighbour y coloured as j,
+ * and j another neighbour x coloured as i; then y, i, j, x is such a path.
  *
- * Both greedily: vertices in the order of how many they conflict with, most first, each gets the least
- * colour that is free. Fewest colours are hard to find; this finds few.
+ * Both greedily: vertices in the order of how many they conflict with, most first, each gets the
+ * least colour that is free. Fewest colours are hard to find; this finds few.
  */
 #include "diff/colour.h"
 
@@ -124,7 +125,8 @@ static bool second_of(const stars *s, uint32_t w, uint32_t x)
 }
 
 /* Forbids v the colours of its neighbours, and those with which it would end a path of four in two
- * colours: of x in v, w, x, y with y coloured as w; and of x in x, w, v where w may still get any. */
+ * colours: of x in v, w, x, y with y coloured as w; and of x in x, w, v where w may still get any.
+ * */
 static void forbid(const stars *s, uint32_t v)
 {
     const size_t *start = s->p->row_start;

@@ -13,8 +13,8 @@ uint32_t *nbi_colour_columns(const nbi_pattern *p, const nbi_pattern *q, nbi_are
 /* The fewest colours that any such colouring has: the places of the fullest row. */
 size_t nbi_colours_least(const nbi_pattern *p);
 
-/* A star colouring of the graph of symmetric p: neighbours differ, and every path of four vertices has
- * three colours. */
+/* A star colouring of the graph of symmetric p: neighbours differ, and every path of four vertices
+ * has three colours. */
 uint32_t *nbi_colour_star(const nbi_pattern *p, nbi_arena *work, uint32_t *colours);
 
 #endif

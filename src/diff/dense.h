@@ -15,7 +15,8 @@ nb_code nbi_elements(nb_tape *t, const char *what, size_t n, const nb_var *x, si
 /* NB_ERR_OVERFLOW if a matrix of doubles of this size cannot be addressed. */
 nb_code nbi_matrix_fits(nb_tape *t, const char *what, size_t rows, size_t columns);
 
-/* A matrix of derivatives to be filled: of checked vars, `rows` elements of out by `columns` of in. */
+/* A matrix of derivatives to be filled: of checked vars, `rows` elements of out by `columns` of in.
+ * */
 typedef struct nbi_dense {
     const char *what;
     nb_tape *t;

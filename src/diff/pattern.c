@@ -1,14 +1,14 @@
 /*
  * The sparsity pattern of a Jacobian: a walk up the graph with sets in the place of numbers.
  *
- * Element j of the inputs is the set {j}; what a node computes depends on the union of what its operands
- * depend on. For a scalar node that is all there is to say. For an element of a tensor it is the union
- * over those elements of the operands that the op reads for it (pattern_record.c). The sets are
- * shared (sets.h); a row of the pattern is the set of an output's element.
+ * Element j of the inputs is the set {j}; what a node computes depends on the union of what its
+ * operands depend on. For a scalar node that is all there is to say. For an element of a tensor it
+ * is the union over those elements of the operands that the op reads for it (pattern_record.c). The
+ * sets are shared (sets.h); a row of the pattern is the set of an output's element.
  *
  * The pattern is one of the graph and not of a point: no number is looked at, save what an op holds
- * fixed (indices, say). So it serves wherever the same function is recorded again. It may have a place
- * too many, where a derivative happens to be zero, but never one too few.
+ * fixed (indices, say). So it serves wherever the same function is recorded again. It may have a
+ * place too many, where a derivative happens to be zero, but never one too few.
  */
 #include "diff/pattern.h"
 

@@ -37,4 +37,12 @@ bool nbi_trace_record(nbi_trace *w, uint32_t i);
 nbi_set **nbi_trace_sets(nbi_trace *w, uint32_t i);
 nbi_set *nbi_trace_set(const nbi_trace *w, uint32_t i, int64_t j);
 
+/* Adds set s to element j of record i, whose sets are made. */
+void nbi_trace_put(nbi_trace *w, uint32_t i, int64_t j, nbi_set *s);
+/* The ways of some ops: every result reads everything; moves, asked forward; moves that add, asked
+ * backward (pattern_move.c). */
+bool nbi_trace_dense(nbi_trace *w, uint32_t i);
+bool nbi_trace_move(nbi_trace *w, uint32_t i);
+bool nbi_trace_adding_move(nbi_trace *w, uint32_t i);
+
 #endif

@@ -1,16 +1,10 @@
 /*
  * The sets of a record's elements: which elements of the operands its op reads for each of its own.
  *
- * Ops that only move elements tell by themselves. Their forward rule is run on the numbers 1, 2, .. of
- * the operands' elements and comes out with the number of the element that each result was read from;
- * run again on the negated numbers, it tells what was not read from anywhere (padding). Ops that add
- * what they move (the reverse rules of the former) are asked backward: their reverse rule, run on the
- * numbers of the results, says for each element where it goes.
- *
  *     rows of the table           elementwise, with broadcasting
- *     moves, adding moves         exactly
+ *     moves, adding moves         exactly (pattern_move.c)
  *     reductions, softmax         by the lines along the reduced axes
- *     matmul, affine, outer       row by column
+ *     matmul, affine, dense       row by column; outer likewise
  *     everything else             every result by every element: correct, and dense
  */
 #include "diff/pattern.h"
@@ -19,8 +13,6 @@
 #include "ops/product.h"
 #include "ops/records.h"
 #include "ops/reduction.h"
-
-#include <math.h>
 
 /* ---- dense ----------------------------------------------------------------------------------- */
 
@@ -33,22 +25,21 @@ static nbi_set *all_of(nbi_trace *w, uint32_t i)
     return s;
 }
 
-/* Adds set s to element j of record i. */
-static void put(nbi_trace *w, uint32_t i, int64_t j, nbi_set *s)
+void nbi_trace_put(nbi_trace *w, uint32_t i, int64_t j, nbi_set *s)
 {
     nbi_set **to =
         nbi_record_at(w->t, i)->rank < 0 ? (nbi_set **)(void *)&w->at[i] : (nbi_set **)w->at[i] + j;
     *to = nbi_set_union(&w->sets, *to, s);
 }
 
-static bool dense(nbi_trace *w, uint32_t i)
+bool nbi_trace_dense(nbi_trace *w, uint32_t i)
 {
     const nbi_record *r = nbi_record_at(w->t, i);
     nbi_set *s = NULL;
     for (size_t k = 0; k < r->n_in; k++)
         s = nbi_set_union(&w->sets, s, all_of(w, r->in[k]));
     for (int64_t j = 0; j < r->size; j++)
-        put(w, i, j, s);
+        nbi_trace_put(w, i, j, s);
     return true;
 }
 
@@ -94,7 +85,7 @@ static bool row(nbi_trace *w, uint32_t i)
         const nb_array a = nbi_array_of(w->t, x, &unused);
         along p = broadcast(r, a.rank, a.dims);
         for (int64_t j = 0; j < r->size && w->role[x]; j++, next(&p))
-            put(w, i, j, nbi_trace_set(w, x, p.at));
+            nbi_trace_put(w, i, j, nbi_trace_set(w, x, p.at));
     }
     return true;
 }
@@ -118,14 +109,15 @@ static bool reduction(nbi_trace *w, uint32_t i)
     const nbi_record *r = nbi_record_at(w->t, i);
     const uint32_t x = r->in[0];
     if (!nbi_is_tensor(w->t, x) || r->n_in > 1)
-        return dense(w, i);
+        return nbi_trace_dense(w, i);
     along p = lines(nbi_record_at(w->t, x), r->state);
     for (int64_t j = 0; j < nbi_record_at(w->t, x)->size; j++, next(&p))
-        put(w, i, p.at, nbi_trace_set(w, x, j));
+        nbi_trace_put(w, i, p.at, nbi_trace_set(w, x, j));
     return true;
 }
 
-/* y, of x's shape, by lines: also where another operand, of a shape that broadcasts, has no gradient. */
+/* y, of x's shape, by lines: also where another operand, of a shape that broadcasts, has no
+ * gradient. */
 static bool softmax(nbi_trace *w, uint32_t i)
 {
     const nbi_record *r = nbi_record_at(w->t, i);
@@ -135,7 +127,7 @@ static bool softmax(nbi_trace *w, uint32_t i)
     for (size_t k = 1; k < r->n_in; k++)
         others = others || w->role[r->in[k]];
     if (others)
-        return dense(w, i);
+        return nbi_trace_dense(w, i);
     const size_t cells = (size_t)s->nest.cells;
     nbi_set **line = nbi_scratch(w->t, (cells + 1) * sizeof *line);
     if (!line)
@@ -147,14 +139,14 @@ static bool softmax(nbi_trace *w, uint32_t i)
         line[p.at] = nbi_set_union(&w->sets, line[p.at], nbi_trace_set(w, x, j));
     p = start;
     for (int64_t j = 0; j < r->size; j++, next(&p))
-        put(w, i, j, line[p.at]);
+        nbi_trace_put(w, i, j, line[p.at]);
     return true;
 }
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-/* The unions over the lines of node x, so many of `length` elements `apart`; `inner` lines stand side by
- * side. NULL where there is no memory. */
+/* The unions over the lines of node x, so many of `length` elements `apart`; `inner` lines stand
+ * side by side. NULL where there is no memory. */
 static nbi_set **unions(nbi_trace *w, uint32_t x, int64_t count, int64_t length, int64_t apart)
 {
     nbi_set **s = nbi_scratch(w->t, ((size_t)count + 1) * sizeof *s);
@@ -179,8 +171,8 @@ static bool affine(nbi_trace *w, uint32_t i)
     if (!rows || !columns)
         return false;
     for (int64_t j = 0; j < r->size; j++) {
-        put(w, i, j, nbi_set_union(&w->sets, rows[j / n], columns[j % n]));
-        put(w, i, j, nbi_trace_set(w, r->in[2], j % n));
+        nbi_trace_put(w, i, j, nbi_set_union(&w->sets, rows[j / n], columns[j % n]));
+        nbi_trace_put(w, i, j, nbi_trace_set(w, r->in[2], j % n));
     }
     return true;
 }
@@ -190,8 +182,8 @@ static bool outer(nbi_trace *w, uint32_t i)
     const nbi_record *r = nbi_record_at(w->t, i);
     const int64_t n = nbi_is_tensor(w->t, r->in[1]) ? nbi_record_at(w->t, r->in[1])->size : 1;
     for (int64_t j = 0; j < r->size; j++) {
-        put(w, i, j, nbi_trace_set(w, r->in[0], j / n));
-        put(w, i, j, nbi_trace_set(w, r->in[1], j % n));
+        nbi_trace_put(w, i, j, nbi_trace_set(w, r->in[0], j / n));
+        nbi_trace_put(w, i, j, nbi_trace_set(w, r->in[1], j % n));
     }
     return true;
 }
@@ -209,7 +201,7 @@ static bool matmul(nbi_trace *w, uint32_t i)
     const nbi_record *a = nbi_record_at(w->t, r->in[0]), *b = nbi_record_at(w->t, r->in[1]);
     const nbi_matmul_flags *f = r->state;
     if (r->rank < 0 || r->size == 0)
-        return dense(w, i);
+        return nbi_trace_dense(w, i);
     const int64_t last = a->dims[a->rank - 1], rows = a->rank > 1 ? a->dims[a->rank - 2] : 1;
     const int64_t k = f->a ? rows : last, m = f->a ? last : rows;
     const int64_t n = b->rank < 2 ? 1 : f->b ? b->dims[b->rank - 2] : b->dims[b->rank - 1];
@@ -223,204 +215,78 @@ static bool matmul(nbi_trace *w, uint32_t i)
     along pa = batch(r, axes, a), pb = batch(r, axes, b);
     for (int64_t o = 0; o < r->size; o += m * n, next(&pa), next(&pb))
         for (int64_t j = 0; j < m * n; j++)
-            put(w, i, o + j,
+            nbi_trace_put(
+                w, i, o + j,
                 nbi_set_union(&w->sets, row[pa.at * m + j / n], column[pb.at * n + j % n]));
-    return true;
-}
-
-/* ---- moves ----------------------------------------------------------------------------------- */
-
-/* A call of an op's own rule on numbers of elements. */
-typedef struct numbers {
-    nbi_trace *w;
-    const nbi_record *r;
-    nb_array *in, out; /* in the tape's dtype; a scalar-valued result in double */
-    nb_array **to;     /* [n_in], for the reverse rule */
-    bool *add;
-} numbers;
-
-static double number(const nb_array *a, int64_t j)
-{
-    return a->dtype == NB_F64 ? ((double *)a->data)[j] : (double)((float *)a->data)[j];
-}
-
-/* base + 1, base + 2, .. times sign; or with sign 0 zeros. */
-static void count_up(const nb_array *a, double base, double sign)
-{
-    for (int64_t j = 0; j < a->size; j++)
-        if (a->dtype == NB_F64)
-            ((double *)a->data)[j] = sign * (base + (double)j + 1);
-        else
-            ((float *)a->data)[j] = (float)(sign * (base + (double)j + 1));
-}
-
-static bool room_for(nbi_trace *w, nb_array *a)
-{
-    a->data = (size_t)a->size > SIZE_MAX / sizeof(double) - 1
-                  ? NULL
-                  : nbi_scratch(w->t, ((size_t)a->size + 1) * sizeof(double));
-    return a->data != NULL;
-}
-
-/* *exact: whether the elements can all be told apart by their numbers. */
-static bool open_numbers(numbers *c, nbi_trace *w, uint32_t i, bool *exact)
-{
-    nb_tape *t = w->t;
-    const double most = t->dtype == NB_F64 ? 0x1p53 : 0x1p24;
-    float unused;
-    c->w = w;
-    c->r = nbi_record_at(t, i);
-    const size_t n = c->r->n_in;
-    c->in = nbi_scratch(t, (n + 1) * sizeof *c->in);
-    c->to = nbi_scratch(t, (n + 1) * sizeof *c->to);
-    c->add = nbi_scratch(t, n + 1);
-    if (!c->in || !c->to || !c->add)
-        return false;
-    double total = (double)c->r->size;
-    for (size_t k = 0; k < n; k++) {
-        c->in[k] = nbi_array_of(t, c->r->in[k], &unused);
-        c->add[k] = true;
-        total += (double)c->in[k].size;
-        if (!room_for(w, &c->in[k]))
-            return false;
-    }
-    c->out = nbi_array_of(t, i, &unused);
-    if (c->r->rank < 0)
-        c->out.dtype = NB_F64;
-    *exact = total < most;
-    return room_for(w, &c->out);
-}
-
-static bool move_once(numbers *c, double sign, double *to)
-{
-    double base = 0;
-    for (size_t k = 0; k < c->r->n_in; base += (double)c->in[k++].size)
-        count_up(&c->in[k], base, sign);
-    nb_call call = {c->w->t, c->r->op, c->r->n_in, c->in, &c->out, c->r->state, NULL};
-    if (c->r->op->forward(&call) != NB_OK)
-        return false;
-    for (int64_t j = 0; j < c->r->size; j++)
-        to[j] = number(&c->out, j);
-    return true;
-}
-
-/* The set of element e of the operands one after the other. */
-static nbi_set *set_of_number(const numbers *c, int64_t e)
-{
-    for (size_t k = 0; k < c->r->n_in; e -= c->in[k++].size)
-        if (e < c->in[k].size)
-            return nbi_trace_set(c->w, c->r->in[k], e);
-    return NULL;
-}
-
-static bool move(nbi_trace *w, uint32_t i)
-{
-    numbers c;
-    bool exact;
-    nb_array from[2] = {{.size = nbi_record_at(w->t, i)->size}, {0}};
-    from[1] = from[0];
-    if (!open_numbers(&c, w, i, &exact) || !room_for(w, &from[0]) || !room_for(w, &from[1]))
-        return false;
-    if (!exact)
-        return dense(w, i);
-    double *up = from[0].data, *down = from[1].data;
-    if (!move_once(&c, 1, up) || !move_once(&c, -1, down))
-        return false;
-    for (int64_t j = 0; j < c.r->size; j++)
-        if (up[j] != down[j])
-            put(w, i, j, set_of_number(&c, (int64_t)up[j] - 1));
-    return true;
-}
-
-static bool adding_move(nbi_trace *w, uint32_t i)
-{
-    numbers c;
-    bool exact;
-    if (!open_numbers(&c, w, i, &exact))
-        return false;
-    if (!exact)
-        return dense(w, i);
-    count_up(&c.out, 0, 1);
-    nb_array g = c.out;
-    for (size_t k = 0; k < c.r->n_in; k++) {
-        c.to[k] = &c.in[k];
-        if (c.in[k].rank < 0)
-            c.in[k].dtype = NB_F64;
-        count_up(&c.in[k], 0, 0);
-    }
-    nb_call call = {w->t, c.r->op, c.r->n_in, c.in, &c.out, c.r->state, NULL};
-    if (c.r->op->reverse_arrays(&call, &g, c.to, c.add) != NB_OK)
-        return false;
-    for (size_t k = 0; k < c.r->n_in; k++)
-        for (int64_t j = 0; j < c.in[k].size; j++)
-            if (number(&c.in[k], j) > 0)
-                put(w, i, (int64_t)number(&c.in[k], j) - 1, nbi_trace_set(w, c.r->in[k], j));
-    return true;
-}
-
-static bool view(nbi_trace *w, uint32_t i)
-{
-    const nbi_record *r = nbi_record_at(w->t, i);
-    for (int64_t j = 0; j < r->size; j++)
-        put(w, i, j, nbi_trace_set(w, r->in[0], j));
     return true;
 }
 
 /* ---- which op does what ---------------------------------------------------------------------- */
 
+static bool view(nbi_trace *w, uint32_t i)
+{
+    const nbi_record *r = nbi_record_at(w->t, i);
+    for (int64_t j = 0; j < r->size; j++)
+        nbi_trace_put(w, i, j, nbi_trace_set(w, r->in[0], j));
+    return true;
+}
+
 typedef bool way(nbi_trace *w, uint32_t i);
+
+/* An op that is not here, nor a row nor a view, is dense. */
+static const struct {
+    const nb_op *op;
+    way *how;
+} ways[] = {
+    {&nbi_op_permute, nbi_trace_move},
+    {&nbi_op_transpose, nbi_trace_move},
+    {&nbi_op_flip, nbi_trace_move},
+    {&nbi_op_expand, nbi_trace_move},
+    {&nbi_op_tile, nbi_trace_move},
+    {&nbi_op_pad, nbi_trace_move},
+    {&nbi_op_lower, nbi_trace_move},
+    {&nbi_op_upper, nbi_trace_move},
+    {&nbi_op_diag, nbi_trace_move},
+    {&nbi_op_diagonal, nbi_trace_move},
+    {&nbi_op_slice, nbi_trace_move},
+    {&nbi_op_unslice, nbi_trace_move},
+    {&nbi_op_split, nbi_trace_move},
+    {&nbi_op_concat, nbi_trace_move},
+    {&nbi_op_stack, nbi_trace_move},
+    {&nbi_op_at_index, nbi_trace_move},
+    {&nbi_op_place, nbi_trace_move},
+    {&nbi_op_index_select, nbi_trace_move},
+    {&nbi_op_embedding, nbi_trace_move},
+    {&nbi_op_gather, nbi_trace_move},
+    {&nbi_op_unselect, nbi_trace_adding_move},
+    {&nbi_op_scatter_add, nbi_trace_adding_move},
+    {&nbi_op_trace, nbi_trace_adding_move},
+    {&nbi_op_sum, reduction},
+    {&nbi_op_mean, reduction},
+    {&nbi_op_prod, reduction},
+    {&nbi_op_amax, reduction},
+    {&nbi_op_amin, reduction},
+    {&nbi_op_var, reduction},
+    {&nbi_op_std, reduction},
+    {&nbi_op_norm, reduction},
+    {&nbi_op_logsumexp, reduction},
+    {&nbi_op_softmax, softmax},
+    {&nbi_op_log_softmax, softmax},
+    {&nbi_op_masked_softmax, softmax},
+    {&nbi_op_matmul, matmul},
+    {&nbi_op_affine, affine},
+    {&nbi_op_dense, affine},
+    {&nbi_op_outer, outer},
+};
 
 static way *way_of(const nb_op *op)
 {
-    static const struct {
-        const nb_op *op;
-        way *how;
-    } ways[] = {
-        {&nbi_op_permute, move},
-        {&nbi_op_transpose, move},
-        {&nbi_op_flip, move},
-        {&nbi_op_expand, move},
-        {&nbi_op_tile, move},
-        {&nbi_op_pad, move},
-        {&nbi_op_lower, move},
-        {&nbi_op_upper, move},
-        {&nbi_op_diag, move},
-        {&nbi_op_diagonal, move},
-        {&nbi_op_slice, move},
-        {&nbi_op_unslice, move},
-        {&nbi_op_split, move},
-        {&nbi_op_concat, move},
-        {&nbi_op_stack, move},
-        {&nbi_op_at_index, move},
-        {&nbi_op_place, move},
-        {&nbi_op_index_select, move},
-        {&nbi_op_embedding, move},
-        {&nbi_op_gather, move},
-        {&nbi_op_unselect, adding_move},
-        {&nbi_op_scatter_add, adding_move},
-        {&nbi_op_sum, reduction},
-        {&nbi_op_mean, reduction},
-        {&nbi_op_prod, reduction},
-        {&nbi_op_amax, reduction},
-        {&nbi_op_amin, reduction},
-        {&nbi_op_var, reduction},
-        {&nbi_op_std, reduction},
-        {&nbi_op_norm, reduction},
-        {&nbi_op_logsumexp, reduction},
-        {&nbi_op_softmax, softmax},
-        {&nbi_op_log_softmax, softmax},
-        {&nbi_op_masked_softmax, softmax},
-        {&nbi_op_matmul, matmul},
-        {&nbi_op_affine, affine},
-        {&nbi_op_outer, outer},
-        {&nbi_op_trace, adding_move},
-    };
     if (op >= nbi_row_ops && op < nbi_row_ops + NBI_ROWS)
         return row;
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++)
         if (ways[k].op == op)
             return ways[k].how;
-    return op->view ? view : dense;
+    return op->view ? view : nbi_trace_dense;
 }
 
 bool nbi_trace_record(nbi_trace *w, uint32_t i)

@@ -3,8 +3,8 @@
  *
  * A set of few elements is a sorted list. A larger one is the union of two others, by reference: it
  * costs the same whatever it holds, and only when a row is wanted are its elements collected, each
- * part visited once. A union that adds nothing is the set it adds nothing to. So memory grows with the
- * number of unions, never with the sum of the sizes.
+ * part visited once. A union that adds nothing is the set it adds nothing to. So memory grows with
+ * the number of unions, never with the sum of the sizes.
  */
 #ifndef NABLA_SRC_DIFF_SETS_H
 #define NABLA_SRC_DIFF_SETS_H

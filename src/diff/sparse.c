@@ -2,11 +2,12 @@
  * Sparse Jacobians and Hessians: pattern, colours, and the numbers from few sweeps.
  *
  * One end of the function is seeded with the sum of the unit vectors of a colour, the other end is
- * read: the number at place (r, c) of J is then read at r in the sweep of c's colour (forward), or at c in
- * the sweep of r's (reverse). For a Hessian both ends have the inputs' elements: seeded is the
- * gradient, recorded as graph, and read are the inputs; the number at (i, j) is read at i in the sweep of
- * j's colour where j is the only one of that colour in row i, else at j in the sweep of i's
- * (colour.c shows that then i is the only one in row j). Both (i, j) and (j, i) read one number.
+ * read: the number at place (r, c) of J is then read at r in the sweep of c's colour (forward), or
+ * at c in the sweep of r's (reverse). For a Hessian both ends have the inputs' elements: seeded is
+ * the gradient, recorded as graph, and read are the inputs; the number at (i, j) is read at i in
+ * the sweep of j's colour where j is the only one of that colour in row i, else at j in the sweep
+ * of i's (colour.c shows that then i is the only one in row j). Both (i, j) and (j, i) read one
+ * number.
  *
  * A plan lists, by colour, the elements to seed and the places to fill: the values need no search.
  */
@@ -97,8 +98,8 @@ static bool list_seeds(nb_sparse *s, const uint32_t *colour)
     return true;
 }
 
-/* Where the number at place k, in row r, is read, and in the sweep of which colour. `alone` counts the
- * row's places by colour. */
+/* Where the number at place k, in row r, is read, and in the sweep of which colour. `alone` counts
+ * the row's places by colour. */
 static void source(const nb_sparse *s, const uint32_t *colour, const uint32_t *alone, size_t r,
                    size_t k, uint32_t *from, uint32_t *sweep)
 {

@@ -1,5 +1,6 @@
 /*
- * The numbers of a sparse matrix: a sweep for each colour of its plan, a block of colours at a time.
+ * The numbers of a sparse matrix: a sweep for each colour of its plan, a block of colours at a
+ * time.
  */
 #include "diff/sparse.h"
 
