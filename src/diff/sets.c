@@ -19,10 +19,14 @@ bool nbi_sets_open(nbi_sets *s, nbi_arena *arena, size_t n)
     return true;
 }
 
+static nbi_set **parts(const nbi_set *a) { return (nbi_set **)(uintptr_t)a->element; }
+
+_Static_assert(sizeof(nbi_set) % _Alignof(nbi_set *) == 0, "the parts of a union are aligned");
+
 static nbi_set *make(nbi_sets *s, uint32_t n)
 {
-    const size_t bytes = n > 2 ? sizeof(uint32_t) * n : sizeof((nbi_set *)NULL)->is;
-    nbi_set *a = nbi_take(s->arena, offsetof(nbi_set, is) + bytes, _Alignof(nbi_set));
+    const size_t bytes = n ? n * sizeof(uint32_t) : 2 * sizeof(nbi_set *);
+    nbi_set *a = nbi_take(s->arena, sizeof *a + bytes, _Alignof(nbi_set *));
     if (a)
         a->n = n, a->stamp = 0;
     else
@@ -34,14 +38,14 @@ nbi_set *nbi_set_of(nbi_sets *s, uint32_t element)
 {
     nbi_set *a = make(s, 1);
     if (a)
-        a->is.element[0] = element;
+        a->element[0] = element;
     return a;
 }
 
 /* Two lists merged into `to`; the length. */
 static uint32_t merge(const nbi_set *a, const nbi_set *b, uint32_t *to)
 {
-    const uint32_t *x = a->is.element, *y = b->is.element;
+    const uint32_t *x = a->element, *y = b->element;
     uint32_t i = 0, j = 0, n = 0;
     while (i < a->n || j < b->n) {
         const bool left = j == b->n || (i < a->n && x[i] <= y[j]);
@@ -56,8 +60,8 @@ static uint32_t merge(const nbi_set *a, const nbi_set *b, uint32_t *to)
 static bool holds(const nbi_set *a, const nbi_set *b)
 {
     for (int k = 0; k < 2; k++) {
-        const nbi_set *p = a->is.part[k];
-        if (p == b || (!p->n && (p->is.part[0] == b || p->is.part[1] == b)))
+        const nbi_set *p = parts(a)[k];
+        if (p == b || (!p->n && (parts(p)[0] == b || parts(p)[1] == b)))
             return true;
     }
     return false;
@@ -74,7 +78,7 @@ nbi_set *nbi_set_union(nbi_sets *s, nbi_set *a, nbi_set *b)
             return n == a->n ? a : b;
         nbi_set *c = n <= NBI_FEW ? make(s, n) : NULL;
         if (c)
-            memcpy(c->is.element, both, n * sizeof *both);
+            memcpy(c->element, both, n * sizeof *both);
         if (c || s->failed)
             return c;
     }
@@ -82,7 +86,7 @@ nbi_set *nbi_set_union(nbi_sets *s, nbi_set *a, nbi_set *b)
         return a->n || (!b->n && holds(b, a)) ? b : a;
     nbi_set *c = make(s, 0);
     if (c)
-        c->is.part[0] = a, c->is.part[1] = b;
+        parts(c)[0] = a, parts(c)[1] = b;
     return c;
 }
 
@@ -123,10 +127,10 @@ size_t nbi_set_collect(nbi_sets *s, nbi_set *a)
             continue;
         c->stamp = s->stamp;
         if (!c->n)
-            more = push(s, &depth, c->is.part[0]) && push(s, &depth, c->is.part[1]);
+            more = push(s, &depth, parts(c)[0]) && push(s, &depth, parts(c)[1]);
         s->failed = s->failed || !more;
         for (uint32_t k = 0; k < c->n; k++) {
-            const uint32_t e = c->is.element[k];
+            const uint32_t e = c->element[k];
             if (s->seen[e] == s->stamp)
                 continue;
             s->seen[e] = s->stamp;

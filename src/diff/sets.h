@@ -14,12 +14,9 @@
 enum { NBI_FEW = 24 };
 
 typedef struct nbi_set {
-    uint32_t n;     /* elements of a list; 0: a union */
-    uint32_t stamp; /* of the last collection that came by */
-    union {
-        uint32_t element[2]; /* n of them */
-        struct nbi_set *part[2];
-    } is;
+    uint32_t n;         /* elements of a list; 0: a union */
+    uint32_t stamp;     /* of the last collection that came by */
+    uint32_t element[]; /* n of them; of a union, in their place, its two parts */
 } nbi_set;
 
 typedef struct nbi_sets {
