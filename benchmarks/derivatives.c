@@ -1,11 +1,11 @@
 /*
  * What derivatives of many kinds cost, beside the gradient and beside each other.
  *
- * Case `hvp`: a product of the Hessian with a vector, its gradient graph recorded, swept and forgotten
- * within the call, over the recording and sweeping of the function for its gradient; on a perceptron
- * of three layers and on a graph of 10^4 scalar nodes. Case `jacobian`: the rows of a Jacobian in blocks
- * of seeds against one backward sweep for each, on the same two. What a forward sweep costs beside a
- * backward one stands there too. The other cases have files of their own.
+ * Case `hvp`: a product of the Hessian with a vector, its gradient graph recorded, swept and
+ * forgotten within the call, over the recording and sweeping of the function for its gradient; on a
+ * perceptron of three layers and on a graph of 10^4 scalar nodes. Case `jacobian`: the rows of a
+ * Jacobian in blocks of seeds against one backward sweep for each, on the same two. What a forward
+ * sweep costs beside a backward one stands there too. The other cases have files of their own.
  */
 #include "derivatives.h"
 
@@ -242,7 +242,8 @@ bool bench_jacobian(bool quick)
 
 int main(int argc, char **argv)
 {
-    bool (*const cases[])(bool) = {bench_hvp, bench_jacobian, bench_checkpoint, bench_ode};
+    bool (*const cases[])(bool) = {bench_hvp, bench_jacobian, bench_sparse, bench_checkpoint,
+                                   bench_ode};
     bool right = true;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         right = cases[k](bench_quick(argc, argv)) && right;

@@ -14,6 +14,7 @@ bool bench_hvp(bool quick);
 bool bench_jacobian(bool quick);
 bool bench_checkpoint(bool quick);
 bool bench_ode(bool quick);
+bool bench_sparse(bool quick);
 
 static inline double *bench_numbers(size_t n)
 {

@@ -25,6 +25,7 @@
 #include <nabla/region.h>
 #include <nabla/implicit.h>
 #include <nabla/checkpoint.h>
+#include <nabla/sparse.h>
 #include <nabla/check.h>
 #include <nabla/view.h>
 

@@ -29,11 +29,11 @@ NB_API nb_var nb_derivative(nb_var y, nb_var x);
 
 /* ---- blocks of directions and seeds ---------------------------------------------------------- */
 
-/* With J the matrix of the derivatives of the outputs' elements by the inputs' (nb_jacobian's), these
- * give J V and U J for a whole block of directions V or seeds U, in sweeps of several at a time; much
- * faster than one by one, and only through nodes between the inputs and the outputs. Gradients and
- * tangents of earlier sweeps stay as they were. Memory taken is given back to the tape. On an error
- * the results hold nothing of use. */
+/* With J the matrix of the derivatives of the outputs' elements by the inputs' (nb_jacobian's),
+ * these give J V and U J for a whole block of directions V or seeds U, in sweeps of several at a
+ * time; much faster than one by one, and only through nodes between the inputs and the outputs.
+ * Gradients and tangents of earlier sweeps stay as they were. Memory taken is given back to the
+ * tape. On an error the results hold nothing of use. */
 
 /* dx[k] is [directions, elements of in[k]], dy[k] is [directions, elements of out[k]]. Where inputs
  * depend on one another, directions add up: J holds total derivatives. */
@@ -47,8 +47,8 @@ NB_API nb_code nb_vjp(size_t n_out, const nb_var *out, size_t seeds, const doubl
 /* ---- dense derivatives, as numbers ----------------------------------------------------------- */
 
 /* These leave the tape as long as it was, and every var valid. nb_jacobian and nb_hessian leave the
- * gradients and tangents of earlier sweeps alone too; nb_hvp sweeps, and what nb_grad reads after it,
- * or finds in borrowed memory, is left over from that sweep.
+ * gradients and tangents of earlier sweeps alone too; nb_hvp sweeps, and what nb_grad reads after
+ * it, or finds in borrowed memory, is left over from that sweep.
  *
  * The elements of several vars count one after the other, each var's in row-major order. A constant
  * has derivatives of zero. On an error the result holds nothing of use. */

@@ -2,9 +2,10 @@
  * The block: which nodes take part, where their lanes are, and the walk. block.h tells the idea.
  *
  * Let R be the set of nodes that some input leads to, the inputs included, and B the set of those
- * that lead to some output. A path from an input to an output runs in the intersection of R and B, and
- * every node there is on one. R is found going up the tape, a node at a time by its operands; B going
- * down from the outputs, and only within R; the first consumer met going down is a node's last.
+ * that lead to some output. A path from an input to an output runs in the intersection of R and B,
+ * and every node there is on one. R is found going up the tape, a node at a time by its operands; B
+ * going down from the outputs, and only within R; the first consumer met on the way is a node's
+ * last.
  */
 #include "diff/block_walk.h"
 
@@ -28,9 +29,11 @@ static void mark_up(nbi_block *b, size_t n_in, const nb_var *in)
     }
 }
 
-/* Leaves ON only what leads to an output. Here NBI_ASKED means: does so. */
-static void mark_down(nbi_block *b, size_t n_out, const nb_var *out)
+/* Leaves ON only what leads to an output. Here NBI_ASKED means: does so. Whether there are records
+ * among that. */
+static bool mark_down(nbi_block *b, size_t n_out, const nb_var *out)
 {
+    bool records = false;
     for (size_t k = 0; k < n_out; k++)
         if (b->role[out[k].index])
             b->role[out[k].index] = NBI_ASKED;
@@ -38,6 +41,7 @@ static void mark_down(nbi_block *b, size_t n_out, const nb_var *out)
         const uint32_t *x;
         size_t n = b->role[i] == NBI_ASKED ? nbi_ways(b->t, i, &x) : 0;
         b->role[i] = b->role[i] == NBI_ASKED ? NBI_ON : NBI_OFF;
+        records = records || (n && b->t->hot.ops[i] == NBI_RECORD);
         for (size_t k = 0; k < n; k++) {
             if (b->role[x[k]])
                 b->role[x[k]] = NBI_ASKED;
@@ -45,6 +49,7 @@ static void mark_down(nbi_block *b, size_t n_out, const nb_var *out)
                 b->last[x[k]] = i;
         }
     }
+    return records;
 }
 
 static void *zeros(nb_tape *t, size_t n, size_t width)
@@ -65,13 +70,16 @@ nb_code nbi_block_open(nbi_block *b, const char *what, nb_tape *t, bool forward,
     b->full = zeros(t, n, sizeof *b->full);
     b->at = zeros(t, n, sizeof *b->at);
     b->last = forward ? zeros(t, n, sizeof *b->last) : NULL;
-    b->tangent = forward ? zeros(t, n, sizeof *b->tangent) : NULL;
-    if (!b->role || !b->full || !b->at || (forward && (!b->last || !b->tangent))) {
+    bool done = b->role && b->full && b->at && (!forward || b->last);
+    if (done) {
+        mark_up(b, n_in, in);
+        if (mark_down(b, n_out, out) && forward)
+            done = (b->tangent = zeros(t, n, sizeof *b->tangent)) != NULL;
+    }
+    if (!done) {
         nbi_give_back(&t->scratch, b->scratch);
         return nbi_no_memory(t, what);
     }
-    mark_up(b, n_in, in);
-    mark_down(b, n_out, out);
     const nb_var *asked = forward ? out : in;
     for (size_t k = 0; k < (forward ? n_out : n_in); k++)
         if (asked[k].index <= b->high && b->role[asked[k].index])
@@ -235,16 +243,14 @@ nb_code nbi_block_seed(nbi_block *b, nb_var x, size_t lane, const double *d)
 void nbi_block_read(const nbi_block *b, nb_var x, size_t lane, double *to, size_t step)
 {
     const uint32_t i = x.index;
-    const size_t n = (size_t)nb_size(x);
-    const bool tensor = nbi_is_tensor(b->t, i), held = i <= b->high && b->at[i];
-    const bool some = held && (!tensor || b->full[i] >> lane & 1);
-    const double *numbers = some ? b->at[i] : NULL;
-    const nb_array a = some && tensor ? nbi_block_lane(b, i, lane) : (nb_array){.dtype = NB_F64};
+    const bool held = i <= b->high && b->at[i];
+    if (!nbi_is_tensor(b->t, i)) {
+        *to = held ? ((const double *)b->at[i])[lane] : 0;
+        return;
+    }
+    const size_t n = (size_t)nbi_record_at(b->t, i)->size;
     for (size_t j = 0; j < n; j++)
-        to[j * step] = !some               ? 0
-                       : !tensor           ? numbers[lane]
-                       : a.dtype == NB_F64 ? ((const double *)a.data)[j]
-                                           : (double)((const float *)a.data)[j];
+        to[j * step] = nbi_block_number(b, x, lane, j);
 }
 
 /* In anomaly mode: whether all that node i holds is finite; else an error that names it. */

@@ -10,9 +10,10 @@
  * lead to some output. They are found once, by a walk each way, for all the sweeps of the block.
  *
  * A node's lanes live from the first number that arrives to the last that is read: in a reverse
- * sweep until the node is visited, in a forward sweep until its last consumer is. So a sweep holds as
- * many lanes as the graph is wide, not as it is long, and mostly in the first-level cache. What was
- * asked for is kept until it has been read. The tape's own adjoints and tangents are left alone.
+ * sweep until the node is visited, in a forward sweep until its last consumer is. So a sweep holds
+ * as many lanes as the graph is wide, not as it is long, and mostly in the first-level cache. What
+ * was asked for is kept until it has been read. The tape's own adjoints and tangents are left
+ * alone.
  *
  * Lanes: of a scalar node NBI_LANES doubles, all in use; of a tensor `lanes` arrays one after the
  * other, of which `full` says, bit by bit, which hold something: the others are zero, unwritten.
@@ -50,14 +51,28 @@ nb_code nbi_block_open(nbi_block *b, const char *what, nb_tape *t, bool forward,
                        const nb_var *out, size_t n_in, const nb_var *in);
 void nbi_block_close(nbi_block *b);
 
-/* A sweep: begun with the number of lanes, seeded, run, read, ended. Seeds go to outputs, or forward
- * to inputs, and add up; a node that takes no part ignores them and reads zeros. */
+/* A sweep: begun with the number of lanes, seeded, run, read, ended. Seeds go to outputs, or
+ * forward to inputs, and add up; a node that takes no part ignores them and reads zeros. */
 void nbi_block_begin(nbi_block *b, size_t lanes);
 nb_code nbi_block_seed(nbi_block *b, nb_var x, size_t lane, const double *d);
 nb_code nbi_block_seed_one(nbi_block *b, nb_var x, size_t lane, int64_t element, double d);
 nb_code nbi_block_run(nbi_block *b);
 /* Element j goes to to[j * step]. */
 void nbi_block_read(const nbi_block *b, nb_var x, size_t lane, double *to, size_t step);
+/* One of them. */
+static inline double nbi_block_number(const nbi_block *b, nb_var x, size_t lane, size_t element)
+{
+    const uint32_t i = x.index;
+    if (i > b->high || !b->at[i])
+        return 0;
+    if (!nbi_is_tensor(b->t, i))
+        return ((const double *)b->at[i])[lane];
+    if (!(b->full[i] >> lane & 1))
+        return 0;
+    const size_t at = lane * (size_t)nbi_record_at(b->t, i)->size + element;
+    return b->t->dtype == NB_F64 ? ((const double *)b->at[i])[at]
+                                 : (double)((const float *)b->at[i])[at];
+}
 void nbi_block_end(nbi_block *b);
 
 /* ---- between the files of the block ---------------------------------------------------------- */

@@ -2,11 +2,12 @@
  * A block through one record.
  *
  * Any rule serves a block as it serves one seed: lane by lane. The lane's arrays are lent to the
- * records as their own adjoints or tangents, the tape's way through a record is taken (reverse_record.c,
- * forward_record.c), and what the records held before is put back.
+ * records as their own adjoints or tangents, the tape's way through a record is taken
+ * (reverse_record.c, forward_record.c), and what the records held before is put back.
  *
- * Where the block can be done in one go it is. Rows of the table are (block_row.c). So is the adjoint
- * of the first operand of a matrix product or an affine map, the one that runs back through a net,
+ * Where the block can be done in one go it is. Rows of the table are (block_row.c). So is the
+ * adjoint of the first operand of a matrix product or an affine map, the one that runs back through
+ * a net,
  *
  *     dA[l] = G[l] B'     for all lanes l
  *

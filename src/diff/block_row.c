@@ -1,14 +1,16 @@
 /*
  * A block through a row of the table on tensors, in one go.
  *
- * With r = f(x1, x2, ..) elementwise and s_k the array of its slopes by operand k, in the shape of r,
+ * With r = f(x1, x2, ..) elementwise and s_k the array of its slopes by operand k, in the shape of
+ * r,
  *
- *     reverse   dx_k[l]  +=  g[l] s_k, summed where x_k stretched      forward   dr[l] = sum over k of dx_k[l] s_k
+ *     reverse   dx_k[l]  +=  g[l] s_k, summed where x_k stretched
+ *     forward   dr[l]  =  sum over k of dx_k[l] s_k
  *
  * for all lanes l. The slopes are computed once: they are what the reverse kernel gives for an
- * adjoint of ones. With the lanes as a leading axis, along which s_k stretches, the products are one
- * elementwise product (of the row `chain`, for which exactly 0 times anything is 0) and the sums one
- * reduction.
+ * adjoint of ones. With the lanes as a leading axis, along which s_k stretches, the products are
+ * one elementwise product (of the row `chain`, for which exactly 0 times anything is 0) and the
+ * sums one reduction.
  */
 #include "diff/block.h"
 

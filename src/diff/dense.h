@@ -1,5 +1,6 @@
 /*
- * What the dense derivatives share: their arguments, and a matrix filled by sweeps of unit vectors.
+ * What the derivatives as matrices share: their arguments, a matrix filled by sweeps of unit
+ * vectors, and the gradient as a passing guest on the tape.
  */
 #ifndef NABLA_SRC_DIFF_DENSE_H
 #define NABLA_SRC_DIFF_DENSE_H
@@ -14,7 +15,8 @@ nb_code nbi_elements(nb_tape *t, const char *what, size_t n, const nb_var *x, si
 /* NB_ERR_OVERFLOW if a matrix of doubles of this size cannot be addressed. */
 nb_code nbi_matrix_fits(nb_tape *t, const char *what, size_t rows, size_t columns);
 
-/* A matrix of derivatives to be filled: of checked vars, `rows` elements of out by `columns` of in. */
+/* A matrix of derivatives to be filled: of checked vars, `rows` elements of out by `columns` of in.
+ * */
 typedef struct nbi_dense {
     const char *what;
     nb_tape *t;
@@ -24,5 +26,22 @@ typedef struct nbi_dense {
 } nbi_dense;
 
 nb_code nbi_dense_fill(const nbi_dense *j, double *to);
+
+/* The gradient of f, recorded, with what is needed to forget it. */
+typedef struct nbi_gradient {
+    nb_tape *t; /* f's; then that of all */
+    size_t n_in;
+    const nb_var *in;
+    nb_var *g; /* [n_in], each in the shape of in[k] */
+    size_t elements;
+    nb_mark before;
+    nbi_spot scratch;
+} nbi_gradient;
+
+/* Looks at f and the inputs, and counts these. */
+nb_code nbi_gradient_check(nbi_gradient *d, const char *what, nb_var f);
+/* After an error, too, it is to be closed. */
+nb_code nbi_gradient_open(nbi_gradient *d, const char *what, nb_var f);
+void nbi_gradient_close(nbi_gradient *d);
 
 #endif

@@ -18,18 +18,7 @@
 #include "diff/dense.h"
 #include "diff/second.h"
 
-/* The gradient of f, recorded, with what is needed to forget it. */
-typedef struct gradient {
-    nb_tape *t;
-    size_t n_in;
-    const nb_var *in;
-    nb_var *g; /* [n_in], each in the shape of in[k] */
-    size_t elements;
-    nb_mark before;
-    nbi_spot scratch;
-} gradient;
-
-static nb_code check(gradient *d, const char *what, nb_var f)
+nb_code nbi_gradient_check(nbi_gradient *d, const char *what, nb_var f)
 {
     nb_code code = nbi_nodes(&d->t, what, d->n_in, d->in);
     if (code == NB_OK)
@@ -45,7 +34,7 @@ static nb_code check(gradient *d, const char *what, nb_var f)
 }
 
 /* Also while the caller's recording is off: the gradient is to be differentiated. */
-static nb_code open_gradient(gradient *d, const char *what, nb_var f)
+nb_code nbi_gradient_open(nbi_gradient *d, const char *what, nb_var f)
 {
     d->before = nb_tape_mark(d->t);
     d->scratch = d->t->scratch.at;
@@ -58,7 +47,7 @@ static nb_code open_gradient(gradient *d, const char *what, nb_var f)
     return code;
 }
 
-static void close_gradient(gradient *d)
+void nbi_gradient_close(nbi_gradient *d)
 {
     nbi_truncate(d->t, &d->before);
     nbi_give_back(&d->t->scratch, d->scratch);
@@ -68,17 +57,17 @@ nb_code nb_hessian(nb_var f, size_t n_in, const nb_var *in, double *out)
 {
     if (!n_in || !in || !out)
         return NB_ERR_ARGUMENT;
-    gradient d = {.t = f.tape, .n_in = n_in, .in = in};
-    nb_code code = check(&d, "hessian", f);
+    nbi_gradient d = {.t = f.tape, .n_in = n_in, .in = in};
+    nb_code code = nbi_gradient_check(&d, "hessian", f);
     if (code == NB_OK)
         code = nbi_matrix_fits(d.t, "hessian", d.elements, d.elements);
     if (code != NB_OK)
         return code;
-    code = open_gradient(&d, "hessian", f);
+    code = nbi_gradient_open(&d, "hessian", f);
     if (code == NB_OK)
         code = nbi_dense_fill(
             &(nbi_dense){"hessian", d.t, false, n_in, n_in, d.elements, d.elements, d.g, in}, out);
-    close_gradient(&d);
+    nbi_gradient_close(&d);
     for (size_t i = 1; i < d.elements && code == NB_OK; i++)
         for (size_t j = 0; j < i; j++)
             out[i * d.elements + j] = out[j * d.elements + i];
@@ -92,15 +81,15 @@ nb_code nb_hvp(nb_var f, size_t n_in, const nb_var *in, const double *const *v, 
     for (size_t k = 0; k < n_in; k++)
         if (!v[k] || !out[k])
             return NB_ERR_ARGUMENT;
-    gradient d = {.t = f.tape, .n_in = n_in, .in = in};
-    nb_code code = check(&d, "hvp", f);
+    nbi_gradient d = {.t = f.tape, .n_in = n_in, .in = in};
+    nb_code code = nbi_gradient_check(&d, "hvp", f);
     if (code != NB_OK || nbi_second(f, n_in, in, v, out))
         return code;
-    code = open_gradient(&d, "hvp", f);
+    code = nbi_gradient_open(&d, "hvp", f);
     if (code == NB_OK)
         code = nb_backward_with(
             &(nb_sweep){.n_out = n_in, .out = d.g, .seed = v, .n_want = n_in, .want = in});
-    close_gradient(&d);
+    nbi_gradient_close(&d);
     for (size_t k = 0; k < n_in && code == NB_OK; k++)
         code = nb_read_grad(in[k], out[k], nb_size(in[k]));
     return code;

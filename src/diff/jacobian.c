@@ -3,9 +3,9 @@
  *
  * With outputs of m elements in all and inputs of n, J is the m by n matrix of the derivatives of
  * the former by the latter. A reverse sweep with the seed u computes u'J; the unit seed e_i gives
- * row i. A forward sweep along the direction v computes Jv; e_j gives column j. The unit vectors are
- * swept in blocks, m or n of them in all (block.h). Both ways are exact and agree to rounding; which
- * is cheaper is a matter of shape.
+ * row i. A forward sweep along the direction v computes Jv; e_j gives column j. The unit vectors
+ * are swept in blocks, m or n of them in all (block.h). Both ways are exact and agree to rounding;
+ * which is cheaper is a matter of shape.
  *
  * An input may be an interior node, and may depend on another: its column is the total derivative,
  * through every path. A constant has columns of zeros.
@@ -67,8 +67,8 @@ static place first_of(const nb_var *var)
     return p;
 }
 
-/* Unit vectors at the next `lanes` elements of one end from p on; what comes out at the other end goes
- * to the rows, or forward to the columns, that `to` is the first of. */
+/* Unit vectors at the next `lanes` elements of one end from p on; what comes out at the other end
+ * goes to the rows, or forward to the columns, that `to` is the first of. */
 static nb_code sweep(nbi_block *b, const nbi_dense *j, place *p, size_t left, size_t lanes,
                      double *to)
 {

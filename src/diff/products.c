@@ -1,8 +1,8 @@
 /*
  * Products of the Jacobian with a block of vectors: J V, forward, and U J, backward.
  *
- * The two are one walk over a block (block.h) with the roles of inputs and outputs exchanged: seed at
- * one end, run, read at the other, so many lanes at a time.
+ * The two are one walk over a block (block.h) with the roles of inputs and outputs exchanged: seed
+ * at one end, run, read at the other, so many lanes at a time.
  */
 #include "diff/block.h"
 #include "diff/dense.h"

@@ -22,9 +22,7 @@
 #include "tape/tape.h"
 #include <nabla/ops.h>
 
-typedef struct flags {
-    bool a, b; /* exchange the last two axes */
-} flags;
+typedef nbi_matmul_flags flags;
 
 /* ---- shapes ---------------------------------------------------------------------------------- */
 

@@ -18,6 +18,11 @@
 #include "base/pool.h"
 #include "kernels/matmul.h"
 
+/* The state of matmul: which operands have their last two axes exchanged. */
+typedef struct nbi_matmul_flags {
+    bool a, b;
+} nbi_matmul_flags;
+
 double nbi_dot(nb_dtype d, int64_t n, const void *a, const void *b);
 /* A scale of exactly 0 contributes exactly 0, whatever x. */
 void nbi_scaled(nb_dtype d, int64_t n, double scale, const void *x, void *y, bool add);
