@@ -157,6 +157,41 @@ START_TEST(blocks)
 }
 END_TEST
 
+static nb_code twist(void *context, const nb_var *in, nb_var *out)
+{
+    (void)context;
+    const nb_var a = nb_sin(nb_mul(in[0], 0.3)), b = nb_exp(nb_mul(in[0], -0.7));
+    out[0] = nb_add(nb_mul(a, b), nb_div(a, nb_add(nb_square(in[0]), 0.1)));
+    return NB_OK;
+}
+
+/* A number's adjoint gets several contributions, in the segment and on either side of it: a block
+ * adds them in the order of a sweep. */
+START_TEST(blocks_bitwise)
+{
+    bool same = true;
+    for (int i = 0; i < 100; i++) {
+        double J[2][2], swept;
+        nb_tape *t = nb_tape_new(NULL);
+        nb_var x = nb_input(t, "x", 0.37 * i), y[2];
+        const nb_var before = nb_tanh(nb_mul(x, 1.1));
+        twist(NULL, &x, &y[0]);
+        y[0] = nb_add(nb_add(nb_mul(y[0], nb_cos(x)), before), nb_mul(x, 0.7));
+        nb_segment(&(nb_segment_spec){.name = "twist", .fn = twist}, 1, &x, 1, &y[1]);
+        y[1] = nb_add(nb_add(nb_mul(y[1], nb_cos(x)), before), nb_mul(x, 0.7));
+        for (int k = 0; k < 2; k++)
+            ck_assert_int_eq(
+                nb_jacobian(2, (nb_var[]){y[k], nb_mul(y[k], 3)}, 1, &x, NB_JACOBIAN_REVERSE, J[k]),
+                NB_OK);
+        nb_backward(y[1]);
+        swept = nb_grad(x);
+        same = same && !memcmp(J[0], J[1], sizeof J[0]) && !memcmp(&swept, J[1], sizeof swept);
+        nb_tape_free(t);
+    }
+    ck_assert(same);
+}
+END_TEST
+
 /* Second derivatives as numbers. */
 START_TEST(hessians)
 {
@@ -212,6 +247,7 @@ int main(void)
     tcase_add_loop_test(c, forward, 0, n);
     tcase_add_loop_test(c, twice, 0, n);
     tcase_add_loop_test(c, blocks, 0, n);
+    tcase_add_test(c, blocks_bitwise);
     tcase_add_loop_test(c, hessians, 0, n);
     tcase_add_loop_test(c, loops, 0, 9 * 5);
     return run_case("checkpoint", c);

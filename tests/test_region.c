@@ -616,12 +616,42 @@ START_TEST(hooks_share_storage)
 }
 END_TEST
 
+/* Numbers are double on a tape of floats too: forward mode, which asks the reverse rule, says so. */
+static nb_code wave(void *context, const nb_var *in, nb_var *out)
+{
+    (void)context;
+    out[0] = nb_sin(in[0]);
+    return NB_OK;
+}
+
+static nb_code wave_rule(void *context, const nb_region_rule *r)
+{
+    (void)context;
+    r->d[0] = nb_mul(r->g[0], nb_cos(r->in[0]));
+    return NB_OK;
+}
+
+START_TEST(numbers_among_floats)
+{
+    static const nb_region_spec spec = {.name = "wave", .forward = wave, .reverse = wave_rule};
+    nb_tape *t = nb_tape_new(&(nb_options){.dtype = NB_F32});
+    nb_var x = nb_input(t, "x", 0.3), h = nb_mul(x, x), y;
+    nb_region(&spec, 1, &h, 1, &y);
+    y = nb_straight_through(nb_round(y), nb_scale_gradient(nb_mul(y, h), 0.7));
+    ck_assert_int_eq(nb_forward(1, &x, NULL), NB_OK);
+    const double due = 0.7 * (sin(0.09) + 0.09 * cos(0.09)) * 0.6;
+    ck_assert_msg(fabs(nb_tangent(y) - due) < 1e-15, "%.17g, not %.17g", nb_tangent(y), due);
+    nb_tape_free(t);
+}
+END_TEST
+
 int main(void)
 {
     TCase *c = tcase_create("region");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, like_the_plain_code, 0, 2);
     tcase_add_test(c, a_rule_of_its_own);
+    tcase_add_test(c, numbers_among_floats);
     tcase_add_test(c, no_rule_or_no_recording);
     tcase_add_loop_test(c, mischief_of_either, 0, ALL);
     tcase_add_test(c, bad_calls);

@@ -112,6 +112,66 @@ START_TEST(tensors)
 }
 END_TEST
 
+/* ---- what is more than an op ---------------------------------------------------------------- */
+
+static nb_code wave(void *context, const nb_var *in, nb_var *out)
+{
+    (void)context;
+    out[0] = nb_sin(nb_mul(in[0], in[1]));
+    out[1] = nb_sum(out[0]);
+    return NB_OK;
+}
+
+static nb_code relax(void *context, int64_t step, const nb_var *in, nb_var *out)
+{
+    (void)context, (void)step;
+    out[0] = nb_mul(in[0], nb_cos(in[1]));
+    return NB_OK;
+}
+
+static nb_var turn(void *context, nb_var g)
+{
+    (void)context;
+    return nb_flip(g, NB_AXES(0));
+}
+
+/* The interior of a segment or loop is not on the tape; the gradient of a hook need not be that of
+ * the operand whose value it has. */
+START_TEST(segments_and_hooks)
+{
+    nb_tape *t = nb_tape_new(&(nb_options){.dtype = _i ? NB_F32 : NB_F64});
+    nb_rng r = nb_rng_seed(5);
+    nb_var in[] = {nb_leaf("x", nb_normal(t, NB_SHAPE(3), 0, 1, &r)),
+                   nb_leaf("y", nb_normal(t, NB_SHAPE(3), 0, 1, &r)), nb_input(t, "s", 0.3)};
+    nb_var out[9], f = nb_num(0);
+    nb_segment(&(nb_segment_spec){.name = "wave", .fn = wave}, 2, in, 2, out);
+    nb_loop(&(nb_loop_spec){.name = "relax", .fn = relax, .steps = 5, .memory = 2}, 1, in, 1,
+            &in[2], &out[2]);
+    out[3] = nb_straight_through(nb_round(in[0]), nb_sin(in[1]));
+    out[4] = nb_scale_gradient(nb_square(in[0]), 0.5);
+    out[5] = nb_clip_gradient_norm(nb_square(in[1]), 1e6);
+    out[6] = nb_straight_through(nb_round(in[2]), nb_exp(in[2]));
+    out[7] = nb_reshape(nb_square(in[0]), NB_SHAPE(1, 3));
+    out[8] = nb_reverse_gradient(nb_mul(in[2], in[0]), 2);
+    ck_assert_str_eq(nb_message(t), "");
+    for (int mode = 0; mode < 3; mode++)
+        same_as_dense("segments and hooks", COUNT(out), out, COUNT(in), in, (nb_jacobian_mode)mode,
+                      _i ? 1e-6 : 1e-14);
+    nb_var turned = nb_hook(in[0], turn, NULL); /* it moves the elements of the adjoint */
+    same_as_dense("hook", 1, &turned, COUNT(in), in, NB_JACOBIAN_REVERSE, 0);
+    for (size_t k = 0; k < COUNT(out); k++)
+        f = nb_add(f, nb_sum(nb_square(out[k])));
+    double dense[49];
+    size_t extra;
+    ck_assert_int_eq(nb_hessian(f, COUNT(in), in, dense), NB_OK);
+    nb_sparse *s = nb_sparse_hessian(f, COUNT(in), in);
+    ck_assert_int_eq(nb_sparse_values(s, 1, &f, COUNT(in), in), NB_OK);
+    ck_assert(apart(nb_sparse_matrix(s), dense, &extra) <= (_i ? 1e-6 : 1e-14));
+    nb_sparse_free(s);
+    nb_tape_free(t);
+}
+END_TEST
+
 /* ---- without memory, and what is refused -------------------------------------------------- */
 
 START_TEST(without_memory)
@@ -243,6 +303,7 @@ int main(void)
     tcase_add_loop_test(c, every_op, 0, (int)nbi_op_count());
     tcase_add_loop_test(c, random_scalars, 0, 10);
     tcase_add_loop_test(c, tensors, 0, 2);
+    tcase_add_loop_test(c, segments_and_hooks, 0, 2);
     tcase_add_test(c, without_memory);
     tcase_add_test(c, refusals);
     tcase_add_test(c, empty);

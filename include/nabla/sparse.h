@@ -40,8 +40,8 @@ typedef struct nb_sparse nb_sparse;
 /* The plan of nb_jacobian's matrix; NULL after an error, which is on the tape. A place where the
  * derivative happens to vanish may be among its places. Known exactly are the patterns of scalar
  * nodes, of elementwise ops, of ops that move elements, of reductions, softmax and matrix products
- * along the axes that they keep; any other op counts as one whose every result depends on its every
- * operand. AUTO takes the way with the fewer sweeps. */
+ * along the axes that they keep; any other op, a segment and a loop (nabla/checkpoint.h) count as one
+ * whose every result depends on its every operand. AUTO takes the way with the fewer sweeps. */
 NB_API nb_sparse *nb_sparse_jacobian(size_t n_out, const nb_var *out, size_t n_in, const nb_var *in,
                                      nb_jacobian_mode mode);
 /* The plan of nb_hessian's matrix, both halves. Its rows and columns are the inputs' elements. */

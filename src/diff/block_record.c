@@ -58,21 +58,23 @@ static double put_back(nb_tape *t, uint32_t i, const held *h)
     return adjoint;
 }
 
-static bool lend_lane(nbi_block *b, uint32_t i, size_t l, held *h)
+/* A number that may stand twice among the operands is lent as 0 and added to. One that stands there
+ * once, as before a region, is lent as it is: its sum goes on in the order of a plain sweep. */
+static bool lend_lane(nbi_block *b, uint32_t i, size_t l, bool once, held *h)
 {
     const bool tensor = nbi_is_tensor(b->t, i);
     if (tensor ? !nbi_block_arrays(b, i) : !nbi_block_numbers(b, i))
         return false;
     *h = tensor ? lend(b->t, i, nbi_block_lane(b, i, l).data, b->full[i] >> l & 1)
-                : lend(b->t, i, NULL, 0);
+                : lend(b->t, i, NULL, once ? nbi_block_numbers(b, i)[l] : 0);
     return true;
 }
 
-static void take_lane(nbi_block *b, uint32_t i, size_t l, const held *h)
+static void take_lane(nbi_block *b, uint32_t i, size_t l, bool once, const held *h)
 {
     const double adjoint = put_back(b->t, i, h);
     if (!nbi_is_tensor(b->t, i))
-        nbi_block_numbers(b, i)[l] += adjoint;
+        nbi_block_numbers(b, i)[l] = once ? adjoint : nbi_block_numbers(b, i)[l] + adjoint;
     else if (adjoint != 0)
         b->full[i] |= (nbi_mask)(1u << l);
 }
@@ -124,7 +126,7 @@ static bool reverse_lane(nbi_block *b, uint32_t i, size_t l)
         nbi_no_memory(t, r->op->name);
     size_t lent = 0;
     for (; done && lent < r->n_in; lent += done)
-        done = !b->role[r->in[lent]] || lend_lane(b, r->in[lent], l, &h[lent]);
+        done = !b->role[r->in[lent]] || lend_lane(b, r->in[lent], l, g, &h[lent]);
     const bool tensor = r->rank >= 0;
     const held own = tensor ? lend(t, i, nbi_block_lane(b, i, l).data, 1)
                             : lend(t, i, NULL, nbi_block_numbers(b, i)[l]);
@@ -136,7 +138,7 @@ static bool reverse_lane(nbi_block *b, uint32_t i, size_t l)
     put_back(t, i, &own);
     while (lent-- > 0)
         if (b->role[r->in[lent]])
-            take_lane(b, r->in[lent], l, &h[lent]);
+            take_lane(b, r->in[lent], l, g, &h[lent]);
     nbi_give_back(&t->scratch, scratch);
     return done;
 }

@@ -251,6 +251,12 @@ const nb_op *const nbi_hook_ops[NBI_HOOK_OPS] = {
     BOTH(clip_gradient_norm), BOTH(hook),           BOTH(watch_gradient),
 };
 
+bool nbi_hook_by_element(const nb_op *op)
+{
+    return op == &straight_through[1] || op == &scale_gradient[1] || op == &reverse_gradient[1] ||
+           op == &clip_gradient[1] || op == &watch_gradient[1];
+}
+
 /* ---- calls ----------------------------------------------------------------------------------- */
 
 /* A number has no adjoint to change. */

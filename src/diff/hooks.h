@@ -15,4 +15,7 @@
 enum { NBI_HOOK_OPS = 14 };
 extern const nb_op *const nbi_hook_ops[NBI_HOOK_OPS];
 
+/* Whether op is a hook on tensors that passes each element of the adjoint on by itself. */
+bool nbi_hook_by_element(const nb_op *op);
+
 #endif

@@ -1,14 +1,16 @@
 /*
  * The sets of a record's elements: which elements of the operands its op reads for each of its own.
  *
- *     rows of the table           elementwise, with broadcasting
+ *     rows of the table           elementwise, with broadcasting; most hooks on adjoints too
  *     moves, adding moves         exactly (pattern_move.c)
  *     reductions, softmax         by the lines along the reduced axes
  *     matmul, affine, dense       row by column; outer likewise
- *     everything else             every result by every element: correct, and dense
+ *     everything else             every result by every element: correct, and dense; segments and
+ *                                 loops too, whose interior is not on the tape
  */
 #include "diff/pattern.h"
 
+#include "diff/hooks.h"
 #include "ops/elementwise.h"
 #include "ops/product.h"
 #include "ops/records.h"
@@ -233,11 +235,16 @@ static bool view(nbi_trace *w, uint32_t i)
 
 typedef bool way(nbi_trace *w, uint32_t i);
 
-/* An op that is not here, nor a row nor a view, is dense. */
+/* An op that is not here, nor a row nor a hook by element, is dense: also one that shares its
+ * operand's storage, which says nothing of its derivative. */
 static const struct {
     const nb_op *op;
     way *how;
 } ways[] = {
+    {&nbi_op_reshape, view},
+    {&nbi_op_flatten, view},
+    {&nbi_op_squeeze, view},
+    {&nbi_op_unsqueeze, view},
     {&nbi_op_permute, nbi_trace_move},
     {&nbi_op_transpose, nbi_trace_move},
     {&nbi_op_flip, nbi_trace_move},
@@ -281,12 +288,12 @@ static const struct {
 
 static way *way_of(const nb_op *op)
 {
-    if (op >= nbi_row_ops && op < nbi_row_ops + NBI_ROWS)
+    if ((op >= nbi_row_ops && op < nbi_row_ops + NBI_ROWS) || nbi_hook_by_element(op))
         return row;
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++)
         if (ways[k].op == op)
             return ways[k].how;
-    return op->view ? view : nbi_trace_dense;
+    return nbi_trace_dense;
 }
 
 bool nbi_trace_record(nbi_trace *w, uint32_t i)
@@ -297,7 +304,7 @@ bool nbi_trace_record(nbi_trace *w, uint32_t i)
         return false;
     if (r->leaf)
         return true;
-    if (!r->op->reverse && !r->op->reverse_arrays)
+    if (!r->inside && !r->op->reverse && !r->op->reverse_arrays)
         return nbi_fail(t, NB_ERR_GRADIENT, "%s: node %u has no derivative rule", r->op->name, i),
                false;
     const nb_mark before = nb_tape_mark(t);

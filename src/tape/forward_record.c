@@ -58,6 +58,16 @@ static bool open_push(push *p)
     return true;
 }
 
+/* The tangent of operand k; a scalar's is double on every tape. */
+static nb_array tangent_array(const push *p, size_t k)
+{
+    const uint32_t i = p->tangent[k].index;
+    float unused;
+    if (nbi_is_tensor(p->t, i))
+        return nbi_array_of(p->t, i, &unused);
+    return (nb_array){&p->t->hot.cells[i].value, NULL, 1, -1, NB_F64};
+}
+
 /* Stores var d, stretched to the node's shape, as its tangent. */
 static bool keep_tangent(push *p, nb_var d)
 {
@@ -141,14 +151,13 @@ static bool seed_results(push *p, nb_var u, uint32_t *top)
     *top = u.index;
     for (size_t k = 0; k < p->r->n_in; k++) {
         const nb_var d = p->d[k];
-        float rounded;
         if (!p->has[k] || !d.tape)
             continue;
         if (!nbi_fits(t, d, p->r->in[k]))
             return fails(p, NB_ERR_CALLBACK);
         if (d.index < u.index || nbi_still(t, d.index))
             continue;
-        nb_array a = nbi_array_of(t, p->tangent[k].index, &rounded);
+        nb_array a = tangent_array(p, k);
         if (!nbi_accumulate(t, d.index, &a))
             return false;
         *top = d.index > *top ? d.index : *top;
@@ -248,8 +257,7 @@ static nb_code row(push *p, rows *w, int64_t j, double *dot)
     nb_code code = c.op->reverse_arrays(&c, &w->g, w->to, w->add);
     *dot = 0;
     for (size_t k = 0; k < p->r->n_in && code == NB_OK; k++) {
-        float rounded;
-        nb_array t = p->has[k] ? nbi_array_of(p->t, p->tangent[k].index, &rounded) : w->gin[k];
+        nb_array t = p->has[k] ? tangent_array(p, k) : w->gin[k];
         for (int64_t i = 0; p->has[k] && i < w->gin[k].size; i++) {
             double x, y;
             nbi_get(w->gin[k].dtype, w->gin[k].data, i, 1, &x);
