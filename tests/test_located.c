@@ -57,10 +57,39 @@ START_TEST(place_of_an_anomaly)
 }
 END_TEST
 
+/* Networks', images' and matrices' operations tell their place and take numbers, as all others do. */
+START_TEST(place_in_every_header)
+{
+    nb_tape *t = nb_tape_new(NULL);
+    nb_rng r = nb_rng_seed(1);
+    nb_var x = nb_ones(t, NB_SHAPE(2, 3)), w = nb_ones(t, NB_SHAPE(4));
+    nb_layer_norm(x, 1, w, NB_NONE, 1e-5);
+    located(t, __FILE__, __LINE__ - 1, "layer_norm: ");
+    nb_rms_norm(x, 3, NB_NONE, NB_NONE, 1e-5);
+    located(t, __FILE__, __LINE__ - 1, "rms_norm: ");
+    nb_group_norm(x, 2, NB_NONE, NB_NONE, 1e-5);
+    located(t, __FILE__, __LINE__ - 1, "group_norm: ");
+    nb_batch_norm(w, NB_NONE, NB_NONE, 1e-5, NULL, true);
+    located(t, __FILE__, __LINE__ - 1, "batch_norm: ");
+    nb_dropout(x, 2, &r);
+    located(t, __FILE__, __LINE__ - 1, "dropout: ");
+    nb_attention(x, w, x, NULL);
+    located(t, __FILE__, __LINE__ - 1, "attention: ");
+    nb_lstm(x, w, w, w, NB_NONE, NB_NONE);
+    located(t, __FILE__, __LINE__ - 1, "lstm: ");
+    nb_conv1d(x, 2, NB_NONE, &(nb_conv_options){.padding = {1, 1}});
+    located(t, __FILE__, __LINE__ - 1, "conv1d: ");
+    nb_solve(x, 1);
+    located(t, __FILE__, __LINE__ - 1, "solve: ");
+    nb_tape_free(t);
+}
+END_TEST
+
 int main(void)
 {
     TCase *c = tcase_create("located");
     tcase_add_test(c, place_of_the_failing_call);
     tcase_add_test(c, place_of_an_anomaly);
+    tcase_add_test(c, place_in_every_header);
     return run_case("located", c);
 }

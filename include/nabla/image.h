@@ -18,6 +18,7 @@
 #ifndef NABLA_IMAGE_H
 #define NABLA_IMAGE_H
 
+#include <nabla/op.h>
 #include <nabla/ops.h>
 
 #ifdef __cplusplus
@@ -76,16 +77,5 @@ NB_API nb_var nb_global_average_pool(nb_var x);
 }
 #endif
 
-/* Under NB_LOCATE errors tell the place of the call; see nabla/ops.h. */
-#define nb_conv1d(x, ...)            (nb_conv1d)(NBI_FIRST(x), __VA_ARGS__)
-#define nb_conv2d(x, ...)            (nb_conv2d)(NBI_FIRST(x), __VA_ARGS__)
-#define nb_conv_transposed1d(x, ...) (nb_conv_transposed1d)(NBI_FIRST(x), __VA_ARGS__)
-#define nb_conv_transposed2d(x, ...) (nb_conv_transposed2d)(NBI_FIRST(x), __VA_ARGS__)
-#define nb_max_pool1d(x, ...)        (nb_max_pool1d)(NBI_FIRST(x), __VA_ARGS__)
-#define nb_max_pool2d(x, ...)        (nb_max_pool2d)(NBI_FIRST(x), __VA_ARGS__)
-#define nb_average_pool1d(x, ...)    (nb_average_pool1d)(NBI_FIRST(x), __VA_ARGS__)
-#define nb_average_pool2d(x, ...)    (nb_average_pool2d)(NBI_FIRST(x), __VA_ARGS__)
-#define nb_global_max_pool(x)        (nb_global_max_pool)(NBI_FIRST(x))
-#define nb_global_average_pool(x)    (nb_global_average_pool)(NBI_FIRST(x))
-
+#include <nabla/mix_image.h>
 #endif

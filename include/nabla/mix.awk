@@ -24,7 +24,7 @@ function emit(text,    name, list, n, i, params, call) {
     name = text; sub(/\(.*/, "", name)
     sub(/^[^(]*\(/, "", text); sub(/\).*/, "", text)
     n = split(text, list, ",")
-    for (i = 1; i <= n && list[i] ~ /^ *nb_var [a-z_]+ *$/; i++) {
+    for (i = 1; i <= n && list[i] ~ /^ *nb_var [a-z_0-9]+ *$/; i++) {
         params = params (i > 1 ? ", " : "") "x" i
         call = call (i > 1 ? ", NBI_VAR(x" : "NBI_FIRST(x") i ")"
     }

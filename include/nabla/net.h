@@ -8,6 +8,7 @@
 #define NABLA_NET_H
 
 #include <nabla/op.h>
+#include <nabla/ops.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -103,4 +104,6 @@ NB_API nb_var nb_lstm_state(nb_var x, nb_var w_x, nb_var w_h, nb_var b, nb_var h
 #ifdef __cplusplus
 }
 #endif
+
+#include <nabla/mix_net.h>
 #endif

@@ -143,8 +143,8 @@ static void follow(const nb_running *past, const nbi_norm *n)
     }
 }
 
-nb_var nb_batch_norm(nb_var x, nb_var gain, nb_var bias, double eps, const nb_running *running,
-                     bool training)
+nb_var(nb_batch_norm)(nb_var x, nb_var gain, nb_var bias, double eps, const nb_running *running,
+                      bool training)
 {
     nbi_normal s = {.eps = eps, .past = running, .training = training};
     nb_var y = nbi_normalised(&nbi_op_batch_norm, x, gain, bias, &s);
