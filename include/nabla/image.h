@@ -18,6 +18,7 @@
 #ifndef NABLA_IMAGE_H
 #define NABLA_IMAGE_H
 
+#include <nabla/op.h>
 #include <nabla/ops.h>
 
 #ifdef __cplusplus

@@ -410,7 +410,7 @@ const nb_op nbi_op_attention = {
     .sample = attention_sample,
 };
 
-nb_var nb_attention(nb_var q, nb_var k, nb_var v, const nb_attention_options *o)
+nb_var(nb_attention)(nb_var q, nb_var k, nb_var v, const nb_attention_options *o)
 {
     nb_var in[] = {q, k, v, o ? o->mask : nb_num(0)};
     const bool masked = in[MASK].tape != NULL;

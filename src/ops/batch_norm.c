@@ -143,7 +143,7 @@ static void follow(const nb_running *past, const nbi_norm *n)
     }
 }
 
-nb_var nb_batch_norm(nb_var x, nb_var gain, nb_var bias, double eps, const nb_running *running,
+nb_var(nb_batch_norm)(nb_var x, nb_var gain, nb_var bias, double eps, const nb_running *running,
                      bool training)
 {
     nbi_normal s = {.eps = eps, .past = running, .training = training};

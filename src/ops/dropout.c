@@ -162,7 +162,7 @@ const nb_op nbi_op_dropout = {
     .sample = dropout_sample,
 };
 
-nb_var nb_dropout(nb_var x, double p, nb_rng *r)
+nb_var(nb_dropout)(nb_var x, double p, nb_rng *r)
 {
     dropout_state s = {.p = p, .rng = r};
     return nb_apply(&nbi_op_dropout, 1, &x, &s, sizeof s);

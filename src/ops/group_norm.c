@@ -68,7 +68,7 @@ const nb_op nbi_op_group_norm = {
     .sample = group_sample,
 };
 
-nb_var nb_group_norm(nb_var x, int64_t groups, nb_var gain, nb_var bias, double eps)
+nb_var(nb_group_norm)(nb_var x, int64_t groups, nb_var gain, nb_var bias, double eps)
 {
     nbi_normal s = {.groups = groups, .eps = eps};
     return nbi_normalised(&nbi_op_group_norm, x, gain, bias, &s);

@@ -360,13 +360,13 @@ const nb_op nbi_op_rms_norm = {
     .sample = rms_sample,
 };
 
-nb_var nb_layer_norm(nb_var x, int last, nb_var gain, nb_var bias, double eps)
+nb_var(nb_layer_norm)(nb_var x, int last, nb_var gain, nb_var bias, double eps)
 {
     nbi_normal s = {.last = last, .eps = eps};
     return nbi_normalised(&nbi_op_layer_norm, x, gain, bias, &s);
 }
 
-nb_var nb_rms_norm(nb_var x, int last, nb_var gain, nb_var bias, double eps)
+nb_var(nb_rms_norm)(nb_var x, int last, nb_var gain, nb_var bias, double eps)
 {
     nbi_normal s = {.last = last, .eps = eps};
     return nbi_normalised(&nbi_op_rms_norm, x, gain, bias, &s);
