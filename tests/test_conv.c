@@ -295,6 +295,22 @@ START_TEST(large_examples)
 }
 END_TEST
 
+/* An axis shorter than its stride, along which some taps only ever meet zeros: the weights of the next
+ * group begin where they do all the same. */
+START_TEST(axes_shorter_than_the_stride)
+{
+    static const example list[] = {
+        {2, 3, 2, 3, {2, 3}, {3, 3}, {3, 2}, {2, 1}, {1, 1}},
+        {3, 3, 3, 12, {1, 8}, {3, 1}, {2, 1}, {3, 1}, {1, 2}},
+        {2, 2, 2, 2, {5, 1}, {4, 4}, {1, 3}, {3, 3}, {2, 1}},
+        {1, 2, 5, 7, {2, 2}, {2, 2}, {3, 3}, {2, 2}, {1, 1}},
+    };
+    setenv("NABLA_ISA", isas[_i], 1);
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        check_example(&list[i], 2);
+}
+END_TEST
+
 /* <conv(x, w), y> = <x, conv_transposed(y, w)>, without bias and with options left to default. */
 START_TEST(transposition)
 {
@@ -535,6 +551,7 @@ int main(void)
     TCase *c = tcase_create("convolution");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, a_grid_of_options, 0, ISAS);
+    tcase_add_loop_test(c, axes_shorter_than_the_stride, 0, ISAS);
     tcase_add_loop_test(c, large_examples, 0, ISAS);
     tcase_add_test(c, transposition);
     tcase_add_loop_test(c, any_number_of_threads, 0, 2);

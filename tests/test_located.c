@@ -35,6 +35,14 @@ START_TEST(place_of_the_failing_call)
     located(t, __FILE__, __LINE__ - 1, "reshape: ");
     nb_sum_over(w, NB_AXES(5), false);
     located(t, __FILE__, __LINE__ - 1, "sum");
+    nb_layer_norm(w, 2, NB_NONE, NB_NONE, 0);
+    located(t, __FILE__, __LINE__ - 1, "layer_norm: ");
+    nb_attention(w, w, v, &(nb_attention_options){.causal = true, .scale = 2});
+    located(t, __FILE__, __LINE__ - 1, "attention: ");
+    nb_lstm(v, w, w, w, NB_NONE, NB_NONE);
+    located(t, __FILE__, __LINE__ - 1, "lstm: ");
+    nb_conv2d(w, w, NB_NONE, NULL);
+    located(t, __FILE__, __LINE__ - 1, "conv: ");
     nb_backward(fine);
     ck_assert_double_eq(nb_grad(x), -4);
     ck_assert_int_eq(nb_status(t), NB_OK);

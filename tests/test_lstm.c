@@ -165,6 +165,7 @@ START_TEST(state_is_carried)
     operands(t, s, v);
     nb_var whole = nb_lstm(v[0], v[1], v[2], v[3], v[4], v[5]);
     nb_var head = nb_slice(v[0], 0, 0, 2, 1), tail = nb_slice(v[0], 0, 2, NB_END, 1);
+    ck_assert(nb_ok(nb_lstm_state(head, v[1], v[2], v[3], v[4], v[5], NULL)));
     h[0] = nb_lstm_state(head, v[1], v[2], v[3], v[4], v[5], &c);
     nb_var last = nb_reshape(nb_slice(h[0], 0, -1, NB_END, 1), NB_SHAPE(3, 5));
     h[1] = nb_lstm(tail, v[1], v[2], v[3], last, c);

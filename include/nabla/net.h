@@ -97,7 +97,7 @@ NB_API nb_var nb_attention(nb_var q, nb_var k, nb_var v, const nb_attention_opti
  *     c = sigmoid(f) c_before + sigmoid(i) tanh(g),  h = sigmoid(o) tanh(c)
  * With one step this is the cell alone. Its rule as graph code records every step. */
 NB_API nb_var nb_lstm(nb_var x, nb_var w_x, nb_var w_h, nb_var b, nb_var h0, nb_var c0);
-/* The same; *c receives the last cell state [n u], differentiable as well. */
+/* The same; *c receives the last cell state [n u], differentiable as well, unless c is NULL. */
 NB_API nb_var nb_lstm_state(nb_var x, nb_var w_x, nb_var w_h, nb_var b, nb_var h0, nb_var c0,
                             nb_var *c);
 

@@ -8,7 +8,8 @@
  * Back: place i = r + s t of the result, in the pass of phase r, gets y[o] by tap k where
  * o s + k d - pad = i. So s divides r + pad - k d, and with e = (r + pad - k d) / s it is o = t + e:
  * a shift by e, or by e + lead where `lead` zeros precede y so that no shift is negative. Each tap is
- * of one phase only, so all passes together have as many terms as there are taps.
+ * of one phase only, so all passes together have as many terms as there are taps; or fewer where an
+ * axis is shorter than its stride: then some phases have no place, and their taps no part.
  *
  * Reads along an axis span count + halo places, halo being the greatest shift. Where there is one
  * phase and one band, places beyond the row's `width` are the next row's first ones, which are zeros
@@ -171,8 +172,8 @@ void nbi_slide_lists(nbi_slide *s, bool back)
 void nbi_slide_pack(const nbi_slide *s, size_t element, const void *w, void *packed)
 {
     const int64_t taps = s->conv->axis[0].taps * s->conv->axis[1].taps;
-    char *to = packed;
-    for (int64_t g = 0; g < s->groups; g++)
+    for (int64_t g = 0; g < s->groups; g++) {
+        char *to = (char *)packed + (size_t)(g * s->m * s->k) * element;
         for (int64_t i = 0; i < s->passes; i++)
             for (int64_t m = 0; m < s->m; m++)
                 for (int64_t p = 0; p < s->pass[i].k; p++, to += element) {
@@ -183,6 +184,7 @@ void nbi_slide_pack(const nbi_slide *s, size_t element, const void *w, void *pac
                     else
                         memcpy(to, from, sizeof(double));
                 }
+    }
 }
 
 /* ---- scratch --------------------------------------------------------------------------------- */

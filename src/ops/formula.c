@@ -202,7 +202,7 @@ bool nbi_formula_read(const nb_call *c, const char *text, nbi_formula *f)
 {
     reader r = {.c = c, .text = text};
     group in[NBI_FACTORS], out;
-    bool arrow;
+    bool arrow = false;
     for (int l = 0; l < NBI_LABELS; l++)
         r.size[l] = -1;
     if (!read_groups(&r, in, &out, &arrow))

@@ -323,6 +323,8 @@ nb_var(nb_lstm)(nb_var x, nb_var w_x, nb_var w_h, nb_var b, nb_var h0, nb_var c0
 
 nb_var(nb_lstm_state)(nb_var x, nb_var w_x, nb_var w_h, nb_var b, nb_var h0, nb_var c0, nb_var *c)
 {
+    if (!c)
+        return nb_lstm(x, w_x, w_h, b, h0, c0);
     const nb_var in[] = {x, w_x, w_h, b, state(h0, x, w_h), state(c0, x, w_h)};
     nb_var all = apply(in, true);
     if (!nb_ok(all)) {
