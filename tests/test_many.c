@@ -162,8 +162,8 @@ START_TEST(what_is_refused)
     refused(t, nb_combine_of(2, NULL, xs), NB_ERR_ARGUMENT);
     refused(t, nb_maxout_of(2, 1, xs, xs, NULL), NB_ERR_ARGUMENT);
     refused(t, nb_maxout_of(2, 1, NULL, xs, xs), NB_ERR_ARGUMENT);
-    refused(t, nb_max_of(2, none), NB_OK); /* inert in, inert out */
-    refused(t, nb_dot_of(2, xs, nones), NB_OK);
+    refused(t, nb_max_of(2, none), NB_ERR_HANDLE);
+    refused(t, nb_dot_of(2, xs, nones), NB_OK); /* inert in, inert out */
     refused(t, nb_dot_of(2, nones, xs), NB_OK);
     ck_assert(!nb_ok(nb_sum_of(2, NULL)) && !nb_ok(nb_maxout_of(0, 1, NULL, NULL, xs)));
     nb_mark m = nb_tape_mark(t);
