@@ -262,8 +262,11 @@ nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in
                 nb_var *grad)
 {
     nb_var inert;
-    if (!n_out || !out || !n_in || !in || !grad)
+    if (!n_out || !out || !n_in || !in || !grad) {
+        for (size_t k = 0; k < n_in && grad; k++)
+            grad[k] = NB_NONE;
         return NB_ERR_ARGUMENT;
+    }
     nb_tape *t = nbi_home("diff", n_in, in, &inert), *of_out = t;
     if (t)
         of_out = nbi_home("diff", n_out, out, &inert);
