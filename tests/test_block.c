@@ -364,6 +364,7 @@ START_TEST(refusals)
     for (size_t k = 0; k < COUNT(bad); k++)
         for (int side = 0; side < 2; side++) {
             ck_assert_int_eq(call(_i, side ? bad[k] : x, side ? y : bad[k]), NB_ERR_HANDLE);
+            ck_assert(k || nb_status(t) == NB_ERR_HANDLE); /* a number has no tape to tell */
             nb_clear(t);
         }
     const double one = 1, *seed = &one, *null = NULL;

@@ -282,6 +282,25 @@ START_TEST(any_order)
 }
 END_TEST
 
+/* Without what it needs, and while nothing is recorded. */
+START_TEST(refused_or_not_recorded)
+{
+    nb_tape *t = nb_tape_new(NULL);
+    nb_var x = nb_input(t, "x", 2), y = nb_powi(x, 3), d = x;
+    ck_assert_int_eq(nb_diff(0, &y, NULL, 1, &x, &d), NB_ERR_ARGUMENT);
+    ck_assert(!nb_ok(d));
+    d = x;
+    ck_assert_int_eq(nb_diff(1, NULL, NULL, 1, &x, &d), NB_ERR_ARGUMENT);
+    ck_assert(!nb_ok(d));
+    nb_set_recording(t, false);
+    ck_assert_double_eq(nb_value(d = nb_derivative(y, x)), 12);
+    ck_assert(nb_inspect(d).constant);
+    ck_assert_double_eq(nb_value(nb_derivative(nb_square(y), x)), 0);
+    ck_assert_str_eq(nb_message(t), "");
+    nb_tape_free(t);
+}
+END_TEST
+
 int main(void)
 {
     TCase *c = tcase_create("diff");
@@ -292,5 +311,6 @@ int main(void)
     tcase_add_test(c, log_sum_exp);
     tcase_add_loop_test(c, against_differences, 0, COUNT(models));
     tcase_add_test(c, any_order);
+    tcase_add_test(c, refused_or_not_recorded);
     return run_case("diff", c);
 }

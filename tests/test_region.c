@@ -645,6 +645,30 @@ START_TEST(numbers_among_floats)
 }
 END_TEST
 
+/* A rule that pauses recording pauses it for itself alone. */
+static nb_code pausing_rule(void *context, const nb_region_rule *r)
+{
+    (void)context;
+    r->d[0] = nb_mul(r->g[0], nb_cos(r->in[0]));
+    nb_set_recording(r->tape, false);
+    return NB_OK;
+}
+
+START_TEST(a_rule_that_pauses)
+{
+    static const nb_region_spec spec = {.name = "wave", .forward = wave, .reverse = pausing_rule};
+    nb_tape *t = nb_tape_new(NULL);
+    nb_var x = nb_input(t, "x", 0.3), y, h = nb_mul(x, x);
+    nb_region(&spec, 1, &h, 1, &y);
+    nb_var d = nb_derivative(y, x);
+    ck_assert(nb_set_recording(t, true));
+    ck_assert_int_eq(nb_backward(d), NB_OK);
+    const double due = 2 * cos(0.09) - 4 * 0.09 * sin(0.09);
+    ck_assert_msg(fabs(nb_grad(x) - due) < 1e-15, "%.17g, not %.17g", nb_grad(x), due);
+    nb_tape_free(t);
+}
+END_TEST
+
 int main(void)
 {
     TCase *c = tcase_create("region");
@@ -652,6 +676,7 @@ int main(void)
     tcase_add_loop_test(c, like_the_plain_code, 0, 2);
     tcase_add_test(c, a_rule_of_its_own);
     tcase_add_test(c, numbers_among_floats);
+    tcase_add_test(c, a_rule_that_pauses);
     tcase_add_test(c, no_rule_or_no_recording);
     tcase_add_loop_test(c, mischief_of_either, 0, ALL);
     tcase_add_test(c, bad_calls);

@@ -341,6 +341,52 @@ START_TEST(arguments)
 }
 END_TEST
 
+/* What a call cannot do without: the outputs are inert, and nothing is called. */
+static nb_code uncalled(void *context, const nb_var *in, nb_var *out)
+{
+    (void)context, (void)in, (void)out;
+    abort();
+}
+
+static nb_code uncalled_step(void *context, int64_t step, const nb_var *in, nb_var *out)
+{
+    (void)step;
+    return uncalled(context, in, out);
+}
+
+START_TEST(arguments_missing)
+{
+    nb_tape *t = nb_tape_new(NULL);
+    nb_var x = nb_input(t, "x", 1), y;
+    const nb_segment_spec segments[] = {{.name = "no function"},
+                                        {.fn = uncalled, .context_bytes = 8},
+                                        {.fn = uncalled, .n_rng = 1},
+                                        {.fn = uncalled, .n_rng = 1, .rng = (nb_rng *[]){NULL}}};
+    for (size_t k = 0; k <= COUNT(segments); k++) {
+        y = x;
+        const nb_segment_spec *s = k < COUNT(segments) ? &segments[k] : NULL;
+        ck_assert_int_eq(nb_segment(s, 1, &x, 1, &y), NB_ERR_ARGUMENT);
+        ck_assert(!nb_ok(y));
+        if (!s)
+            continue;
+        const nb_loop_spec loop = {.name = s->name,
+                                   .fn = s->fn ? uncalled_step : NULL,
+                                   .context_bytes = s->context_bytes,
+                                   .n_rng = s->n_rng,
+                                   .rng = s->rng,
+                                   .steps = 3,
+                                   .memory = 1};
+        y = x;
+        ck_assert_int_eq(nb_loop(&loop, 1, &x, 0, NULL, &y), NB_ERR_ARGUMENT);
+        ck_assert(!nb_ok(y));
+    }
+    ck_assert_int_eq(nb_segment(&(nb_segment_spec){.fn = uncalled}, 1, &x, 1, NULL),
+                     NB_ERR_ARGUMENT);
+    ck_assert_int_eq(nb_status(t), NB_OK);
+    nb_tape_free(t);
+}
+END_TEST
+
 /* The local derivative that is not finite is inside, and is named. */
 static nb_code root(void *context, const nb_var *in, nb_var *out)
 {
@@ -426,6 +472,7 @@ int main(void)
     tcase_add_test(c, copied_context);
     tcase_add_test(c, reading);
     tcase_add_test(c, arguments);
+    tcase_add_test(c, arguments_missing);
     tcase_add_test(c, anomalies);
     tcase_add_loop_test(c, refusals, 0, 2 * KINDS);
     tcase_add_loop_test(c, without_memory, 0, 2);

@@ -23,7 +23,9 @@
  * are among `in` or reach it through its context; handed over as `in` they are faster.
  *
  * A derivative recorded by nb_diff through a segment or loop records the interior for good: what
- * can be differentiated again must be there, and no memory is saved.
+ * can be differentiated again must be there, and no memory is saved. The adjoints of second order then
+ * go through the interior and through the segment itself in two parts: a hook (nabla/region.h) that is
+ * not linear in the adjoint sees the parts and not their sum.
  * For nb_has_grad a segment or loop is one node: what any output depends on counts as a path.
  */
 #ifndef NABLA_CHECKPOINT_H

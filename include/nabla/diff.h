@@ -19,8 +19,10 @@ extern "C" {
 
 /* Records the gradient of sum over k of <seed[k], out[k]> by each in[k], in the shape of in[k];
  * zeros, a constant, where no path leads. seed, or an entry of it that is NB_NONE, may be left out:
- * ones, which an output of several elements accepts too (its elements are then summed). Any node
- * may be an in[k], an interior one as well. On an error every grad[k] is inert. */
+ * ones, which an output of several elements accepts too (its elements are then summed). A seed and
+ * its output may broadcast. Any node may be an in[k], an interior one as well. On an error every
+ * grad[k] is inert. While recording is off the gradient is a constant, and nodes made since are
+ * constants too: no path leads through them. */
 NB_API nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in,
                        const nb_var *in, nb_var *grad);
 
@@ -49,6 +51,10 @@ NB_API nb_code nb_vjp(size_t n_out, const nb_var *out, size_t seeds, const doubl
 /* These leave the tape as long as it was, and every var valid. nb_jacobian and nb_hessian leave the
  * gradients and tangents of earlier sweeps alone too; nb_hvp sweeps, and what nb_grad reads after
  * it, or finds in borrowed memory, is left over from that sweep.
+ *
+ * Second derivatives are those of the gradient as nb_diff records it. Where hooks or rules of one's
+ * own (nabla/region.h) make it something that is no gradient, there is no symmetric matrix either:
+ * nb_hessian mirrors what lies right of the diagonal, nb_hvp need not agree with it.
  *
  * The elements of several vars count one after the other, each var's in row-major order. A constant
  * has derivatives of zero. On an error the result holds nothing of use. */

@@ -56,8 +56,9 @@ typedef struct nb_region_spec {
 
     /* The adjoints of the operands, linear in g, as graph code: recorded, and so differentiated
      * again, where the caller asks for derivatives as graph; evaluated and forgotten in a sweep.
-     * Forward mode applies it twice. It may use whatever is on the tape. NULL: a gradient through
-     * the region is an error. */
+     * Forward mode applies it twice. It may use whatever is on the tape. As a sweep records nothing,
+     * nb_diff finds no path through what the rule makes. NULL: a gradient through the region is an
+     * error. */
     nb_code (*reverse)(void *context, const nb_region_rule *r);
 
     void

@@ -105,10 +105,12 @@ static nb_code through_record(sweep *s, uint32_t i, nb_var g)
                     .state = r->state};
     if (code == NB_OK && r->rank < 0 && !rule.g.tape)
         rule.g = nb_constant(t, nbi_number(rule.g));
+    const bool recording = t->recording;
     t->busy++;
     if (code == NB_OK)
         code = r->op->reverse(&rule);
     t->busy--;
+    nb_set_recording(t, recording);
     for (size_t k = 0; k < n && code == NB_OK; k++)
         if (want[k] && !nbi_fits(t, d[k], r->in[k]))
             code = t->code ? t->code : NB_ERR_CALLBACK;
@@ -260,8 +262,11 @@ nb_code nb_diff(size_t n_out, const nb_var *out, const nb_var *seed, size_t n_in
                 nb_var *grad)
 {
     nb_var inert;
-    if (!n_out || !out || !n_in || !in || !grad)
+    if (!n_out || !out || !n_in || !in || !grad) {
+        for (size_t k = 0; k < n_in && grad; k++)
+            grad[k] = NB_NONE;
         return NB_ERR_ARGUMENT;
+    }
     nb_tape *t = nbi_home("diff", n_in, in, &inert), *of_out = t;
     if (t)
         of_out = nbi_home("diff", n_out, out, &inert);

@@ -113,9 +113,18 @@ static nb_tape *home(size_t n, const nb_var *state, size_t m, const nb_var *shar
 nb_code nb_loop(const nb_loop_spec *s, size_t n_state, const nb_var *state, size_t n_shared,
                 const nb_var *shared, nb_var *out)
 {
+    static const nb_loop_spec none = {.fn = NULL};
     nb_var inert;
-    if (!s || !s->fn || !n_state || !state || (n_shared && !shared) || !out ||
-        (s->n_rng && !s->rng))
+    s = s ? s : &none;
+    nbi_region like = {.step = s->fn,
+                       .context = s->context,
+                       .n_rng = s->n_rng,
+                       .n_in = n_state + n_shared,
+                       .rng = s->rng,
+                       .steps = s->steps,
+                       .memory = s->memory < s->steps ? s->memory : s->steps};
+    if (!nbi_region_given(s->fn && state && (shared || !n_shared), &like, s->context_bytes, n_state,
+                          out))
         return NB_ERR_ARGUMENT;
     nb_tape *t = home(n_state, state, n_shared, shared, &inert);
     nb_mark before = nb_tape_mark(t);
@@ -125,14 +134,7 @@ nb_code nb_loop(const nb_loop_spec *s, size_t n_state, const nb_var *state, size
     if (ok && s->steps == 0) {
         memmove(out, in, n_state * sizeof *out);
     } else if (ok) {
-        nbi_region like = {.step = s->fn,
-                           .context = s->context,
-                           .n_rng = s->n_rng,
-                           .n_in = n_state + n_shared,
-                           .rng = s->rng,
-                           .in = in,
-                           .steps = s->steps,
-                           .memory = s->memory < s->steps ? s->memory : s->steps};
+        like.in = in;
         ok = run(t, s, &like, n_state, out);
     }
     if (t)

@@ -40,7 +40,7 @@ static nb_code sweep(nbi_block *b, const ends *from, const ends *to, size_t firs
 static nb_code product(const char *what, bool forward, size_t count, const ends *from,
                        const ends *to)
 {
-    nb_tape *t = from->var[0].tape;
+    nb_tape *t = from->var[0].tape ? from->var[0].tape : to->var[0].tape;
     size_t elements;
     nb_code code = nbi_nodes(&t, what, from->n, from->var);
     code = code ? code : nbi_nodes(&t, what, to->n, to->var);

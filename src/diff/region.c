@@ -16,6 +16,18 @@ static const nb_op output_op = {.name = "output", .doc = "an output of a segment
 
 /* ---- opening ---------------------------------------------------------------------------------- */
 
+bool nbi_region_given(bool given, const nbi_region *like, size_t context_bytes, size_t n_out,
+                      nb_var *out)
+{
+    given = given && n_out && out && (!context_bytes || like->context);
+    given = given && (!like->n_rng || like->rng);
+    for (size_t k = 0; given && k < like->n_rng; k++)
+        given = like->rng[k] != NULL;
+    for (size_t k = 0; !given && out && k < n_out; k++)
+        out[k] = NB_NONE;
+    return given;
+}
+
 static void *room(nb_tape *t, size_t n, size_t width, const void *copy)
 {
     size_t bytes;

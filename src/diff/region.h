@@ -77,6 +77,10 @@ extern const nb_op nbi_segment_op, nbi_loop_op;
 
 /* ---- recording: region.c ---------------------------------------------------------------------- */
 
+/* Whether what a call cannot do without is there: besides `given`, its outputs, its generators and a
+ * context to be copied. If not, the outputs are inert. */
+bool nbi_region_given(bool given, const nbi_region *like, size_t context_bytes, size_t n_out,
+                      nb_var *out);
 /* The tape's own copy of what `like` holds; NULL after an error. */
 nbi_region *nbi_region_open(nb_tape *t, const nbi_region *like, const char *what, const char *name,
                             size_t context_bytes, size_t n_out);

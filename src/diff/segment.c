@@ -41,14 +41,9 @@ static bool call_once(nb_tape *t, nbi_region *g, nbi_touched *set, nbi_image *m)
 nb_code nb_segment(const nb_segment_spec *s, size_t n_in, const nb_var *in, size_t n_out,
                    nb_var *out)
 {
+    static const nb_segment_spec none = {.fn = NULL};
     nb_var inert;
-    if (!s || !s->fn || !in || !out || !n_out || (s->n_rng && !s->rng))
-        return NB_ERR_ARGUMENT;
-    nb_tape *t = nbi_home("segment", n_in, in, &inert);
-    for (size_t k = 0; !t && k < n_out; k++)
-        out[k] = inert;
-    if (!t)
-        return inert.tape && inert.tape->code ? inert.tape->code : NB_ERR_HANDLE;
+    s = s ? s : &none;
     const nbi_region like = {.once = s->fn,
                              .context = s->context,
                              .n_rng = s->n_rng,
@@ -56,6 +51,13 @@ nb_code nb_segment(const nb_segment_spec *s, size_t n_in, const nb_var *in, size
                              .rng = s->rng,
                              .in = in,
                              .steps = 1};
+    if (!nbi_region_given(s->fn && in, &like, s->context_bytes, n_out, out))
+        return NB_ERR_ARGUMENT;
+    nb_tape *t = nbi_home("segment", n_in, in, &inert);
+    for (size_t k = 0; !t && k < n_out; k++)
+        out[k] = inert;
+    if (!t)
+        return inert.tape && inert.tape->code ? inert.tape->code : NB_ERR_HANDLE;
     nb_mark before = nbi_mark(t);
     nbi_spot scratch = t->scratch.at;
     nbi_touched set = {0};
