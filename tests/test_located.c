@@ -78,7 +78,7 @@ START_TEST(place_in_every_header)
     nb_lstm(x, w, w, w, NB_NONE, NB_NONE);
     located(t, __FILE__, __LINE__ - 1, "lstm: ");
     nb_conv1d(x, 2, NB_NONE, &(nb_conv_options){.padding = {1, 1}});
-    located(t, __FILE__, __LINE__ - 1, "conv1d: ");
+    located(t, __FILE__, __LINE__ - 1, "conv: ");
     nb_solve(x, 1);
     located(t, __FILE__, __LINE__ - 1, "solve: ");
     nb_tape_free(t);
