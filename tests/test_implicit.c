@@ -385,6 +385,30 @@ START_TEST(found_from_afar)
 }
 END_TEST
 
+/* A seed of any size scales the gradient, and a NaN arrives, with every solver. */
+START_TEST(seeds_of_any_size)
+{
+    const double sizes[] = {1e-170, 1e170, (double)NAN};
+    for (size_t k = 0; k < 3; k++) {
+        nb_tape *t = nb_tape_new(NULL);
+        nb_var x = nb_tensor(t, "x", NB_SHAPE(2), (double[]){1.3, 1.3});
+        nb_var y = nb_newton(cubic, NULL, nb_ones(t, NB_SHAPE(2)), 1, &x,
+                             &(nb_implicit_options){.solver = solvers[_i]});
+        const double *seed = (double[]){sizes[k], sizes[k]};
+        double d[4], g[2];
+        closed(1.3, d);
+        nb_backward_with(&(nb_sweep){.n_out = 1, .out = &y, .seed = &seed});
+        ck_assert_msg(nb_status(t) == NB_OK, "%s", nb_message(t));
+        nb_read_grad(x, g, 2);
+        if (isnan(sizes[k]))
+            ck_assert(isnan(g[0]) && isnan(g[1]));
+        else
+            ck_assert_double_eq_tol(g[0] / sizes[k], d[1], 1e-10);
+        nb_tape_free(t);
+    }
+}
+END_TEST
+
 START_TEST(singular_at_the_solution)
 {
     for (int krylov = 0; krylov < 2; krylov++) {
@@ -688,6 +712,7 @@ int main(void)
     tcase_add_loop_test(c, against_differences, 0, 6);
     tcase_add_test(c, not_found);
     tcase_add_test(c, found_from_afar);
+    tcase_add_loop_test(c, seeds_of_any_size, 0, 3);
     tcase_add_test(c, singular_at_the_solution);
     tcase_add_test(c, too_few_products);
     tcase_add_test(c, bad_equations);
