@@ -353,6 +353,62 @@ START_TEST(not_found)
 END_TEST
 
 /* y solves the equation, but is no function of x there: an error of the sweep, not of the call. */
+static nb_var exponential(void *context, nb_var y, const nb_var *x)
+{
+    (void)context;
+    return nb_sub(nb_exp(y), x[0]);
+}
+
+static nb_var huge_square(void *context, nb_var y, const nb_var *x)
+{
+    (void)context;
+    return nb_mul(1e200, nb_sub(nb_square(y), x[0]));
+}
+
+/* Where F is flat the tangent's zero is far beyond reach: from -30, 3e12 away. And |F| may be a
+ * number whose square is not. */
+START_TEST(found_from_afar)
+{
+    nb_tape *t = nb_tape_new(NULL);
+    nb_var x = nb_input(t, "x", 0.3), y;
+    for (double from = -30; from > -130; from -= 30) {
+        y = nb_newton(exponential, NULL, nb_num(from), 1, &x, NULL);
+        ck_assert_msg(nb_ok(y), "from %g: %s", from, nb_message(t));
+        ck_assert_double_eq_tol(nb_value(y), log(0.3), 1e-14);
+    }
+    nb_var four = nb_input(t, "x", 4);
+    y = nb_newton(huge_square, NULL, nb_num(0.1), 1, &four,
+                  &(nb_implicit_options){.tolerance = 1e190});
+    ck_assert_msg(nb_ok(y), "%s", nb_message(t));
+    ck_assert_double_eq_tol(nb_value(y), 2, 1e-14);
+    nb_tape_free(t);
+}
+END_TEST
+
+/* A seed of any size scales the gradient, and a NaN arrives, with every solver. */
+START_TEST(seeds_of_any_size)
+{
+    const double sizes[] = {1e-170, 1e170, (double)NAN};
+    for (size_t k = 0; k < 3; k++) {
+        nb_tape *t = nb_tape_new(NULL);
+        nb_var x = nb_tensor(t, "x", NB_SHAPE(2), (double[]){1.3, 1.3});
+        nb_var y = nb_newton(cubic, NULL, nb_ones(t, NB_SHAPE(2)), 1, &x,
+                             &(nb_implicit_options){.solver = solvers[_i]});
+        const double *seed = (double[]){sizes[k], sizes[k]};
+        double d[4], g[2];
+        closed(1.3, d);
+        nb_backward_with(&(nb_sweep){.n_out = 1, .out = &y, .seed = &seed});
+        ck_assert_msg(nb_status(t) == NB_OK, "%s", nb_message(t));
+        nb_read_grad(x, g, 2);
+        if (isnan(sizes[k]))
+            ck_assert(isnan(g[0]) && isnan(g[1]));
+        else
+            ck_assert_double_eq_tol(g[0] / sizes[k], d[1], 1e-10);
+        nb_tape_free(t);
+    }
+}
+END_TEST
+
 START_TEST(singular_at_the_solution)
 {
     for (int krylov = 0; krylov < 2; krylov++) {
@@ -655,6 +711,8 @@ int main(void)
     tcase_add_loop_test(c, linear_is_a_solve, 0, 3);
     tcase_add_loop_test(c, against_differences, 0, 6);
     tcase_add_test(c, not_found);
+    tcase_add_test(c, found_from_afar);
+    tcase_add_loop_test(c, seeds_of_any_size, 0, 3);
     tcase_add_test(c, singular_at_the_solution);
     tcase_add_test(c, too_few_products);
     tcase_add_test(c, bad_equations);

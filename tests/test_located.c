@@ -89,6 +89,16 @@ START_TEST(place_in_every_header)
     located(t, __FILE__, __LINE__ - 1, "conv: ");
     nb_solve(x, 1);
     located(t, __FILE__, __LINE__ - 1, "solve: ");
+    nb_concat(2, (nb_var[]){x, w}, 0);
+    located(t, __FILE__, __LINE__ - 1, "concat: ");
+    nb_stack(2, (nb_var[]){x, w}, 0);
+    located(t, __FILE__, __LINE__ - 1, "stack: ");
+    nb_sum_of(2, (nb_var[]){nb_input(t, NULL, 1), w});
+    located(t, __FILE__, __LINE__ - 1, "sum_of: ");
+    nb_einsum("ij,j->i", x, w);
+    located(t, __FILE__, __LINE__ - 1, "einsum: ");
+    nb_at(x, 0, 3);
+    located(t, __FILE__, __LINE__ - 1, "at: ");
     nb_tape_free(t);
 }
 END_TEST

@@ -42,7 +42,9 @@ NB_API nb_var nb_inverse(nb_var a);
 /* The lower triangular L with L L' = (A + A')/2, positive diagonal and zeros above it. The gradient
  * is symmetric; for a symmetric A it is that of L L' = A. */
 NB_API nb_var nb_cholesky(nb_var a);
-/* X in L L' X = B, and log det L L', for such an L. */
+/* X in L L' X = B, and log det L L', for such an L. Only its lower triangle is read. A 0 on its
+ * diagonal is an error of the first, and makes the second -inf; a negative number there makes that
+ * NaN. */
 NB_API nb_var nb_cholesky_solve(nb_var l, nb_var b);
 NB_API nb_var nb_cholesky_logdet(nb_var l);
 
@@ -81,8 +83,8 @@ NB_API nb_code nb_svd(nb_var a, nb_var *u, nb_var *values, nb_var *v);
 NB_API nb_var nb_svdvals(nb_var a); /* the values alone */
 
 /* A = Q R for a [m n], m >= n: q [m n] with orthonormal columns, r [n n] upper triangular without a
- * negative number on its diagonal. Differentiable where A has full rank; else the sweep ends with
- * NB_ERR_SINGULAR. */
+ * negative number on its diagonal. Differentiable where A has full rank; where the diagonal of R came
+ * out with a 0 the sweep ends with NB_ERR_SINGULAR. */
 NB_API nb_code nb_qr(nb_var a, nb_var *q, nb_var *r);
 
 /* ---- functions of matrices ------------------------------------------------------------------- */
@@ -106,6 +108,7 @@ NB_API nb_var nb_trace_product(nb_var a, nb_var b);
  *     nb_einsum("i,ij,j->", x, a, y)       a bilinear form; without axes the result is a scalar node
  *     nb_einsum("...i,...i->...", a, b)    "..." is any axes in front, which broadcast
  *
+ * What "..." stands for is not summed over: with "->", the result must have it too.
  * Without "->" the result has the "..." and then, in alphabetical order, capitals first, the letters
  * that occur once. Blanks are ignored. Three operands or more are multiplied from
  * left to right. Products with sums run as matrix products. */

@@ -54,7 +54,8 @@ typedef struct nb_implicit_options {
 } nb_implicit_options;
 
 /* y, of which only the value is looked at, as a function of x[0..n_x): the node of the solution of
- * F(y, x) = 0. y may be a tensor or a scalar, the x of any kind. It is an error (NB_ERR_ARGUMENT)
+ * F(y, x) = 0. y may be a tensor, a scalar or a plain number, the x of any kind; one x at least is
+ * no plain number, as it tells the tape. It is an error (NB_ERR_ARGUMENT)
  * if F(y, x) is not 0 to tolerance. A dF/dy that is singular is an error of the sweep
  * (NB_ERR_SINGULAR, with the pivot), a solver that does not converge likewise (NB_ERR_CONVERGENCE,
  * with the residual). */
@@ -63,7 +64,8 @@ NB_API nb_var nb_implicit(nb_equation F, void *context, nb_var y, size_t n_x, co
 
 /* Finds y by Newton's method from the value of y0, with the exact Jacobian, and steps halved until
  * |F| goes down; then as nb_implicit. Once within the tolerance it takes one more step, as each
- * doubles the digits. NB_ERR_CONVERGENCE if it does not get there. */
+ * doubles the digits. NB_ERR_CONVERGENCE if it does not get there, NB_ERR_SINGULAR if the Jacobian at
+ * a step is. */
 NB_API nb_var nb_newton(nb_equation F, void *context, nb_var y0, size_t n_x, const nb_var *x,
                         const nb_implicit_options *options);
 

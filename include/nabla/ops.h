@@ -24,6 +24,11 @@
 #define NBI_VAR(x) _Generic((x), nb_var : nbi_same, float : nbi_num_f32, default : nb_num)(x)
 #endif
 #ifdef NB_LOCATE
+static inline void nbi_located_list(size_t n, const nb_var *x, const char *file, int line)
+{
+    for (size_t k = 0; x && k < n; k++)
+        nb_located(x[k], file, line);
+}
 #define NBI_FIRST(x) nb_located(NBI_VAR(x), __FILE__, __LINE__)
 #else
 #define NBI_FIRST(x) NBI_VAR(x)

@@ -16,6 +16,9 @@
  * The vectors are made orthogonal one after the other to what is left (Gram and Schmidt's modified
  * way). In an ill-conditioned system the basis loses orthogonality, but not before the residual has
  * reached what rounding allows.
+ *
+ * b is divided by its greatest element, as lengths are sums of squares: a right side of 1e-200 counts
+ * as much as one of 1. One that is not finite has the solution NaN.
  */
 #include "diff/equation.h"
 
@@ -127,18 +130,20 @@ nb_code nbi_gmres_solve(nb_tape *t, const nbi_operator *a, const double *b, doub
 {
     krylov w;
     const size_t n = a->n;
-    const double size = sqrt(nbi_dot_of_vectors(n, b, b));
+    const double unit = nbi_greatest(n, b);
     const nbi_spot spot = t->scratch.at;
     nb_code code = NB_OK;
     g->used = 0;
     g->residual = 0;
     for (size_t i = 0; i < n; i++)
-        s[i] = 0;
-    if (size == 0)
+        s[i] = isfinite(unit) ? 0 : (double)NAN;
+    if (unit == 0 || !isfinite(unit))
         return NB_OK;
     if (!open_krylov(t, &w, n, g->restart))
         return nbi_no_memory(t, "gmres");
-    memcpy(w.r, b, n * sizeof *b);
+    for (size_t i = 0; i < n; i++)
+        w.r[i] = b[i] / unit;
+    const double size = sqrt(nbi_dot_of_vectors(n, w.r, w.r));
     for (double norm = size, last = (double)INFINITY;;) {
         g->residual = norm / size;
         if (g->residual <= g->tolerance || g->used >= g->products || !(norm < last))
@@ -151,9 +156,11 @@ nb_code nbi_gmres_solve(nb_tape *t, const nbi_operator *a, const double *b, doub
             break;
         g->used++;
         for (size_t i = 0; i < n; i++)
-            w.r[i] = b[i] - w.r[i];
+            w.r[i] = b[i] / unit - w.r[i];
         norm = sqrt(nbi_dot_of_vectors(n, w.r, w.r));
     }
+    for (size_t i = 0; i < n; i++)
+        s[i] *= unit;
     nbi_give_back(&t->scratch, spot);
     return code;
 }

@@ -132,17 +132,33 @@ static nb_code newton_step(search *s, double *step)
     return code;
 }
 
-/* Moves by the longest of step, step/2, … that lowers |F| enough; part is 0 if there is none. */
+/* |v|, without overflow on the way. */
+static double length_of(size_t n, const double *v)
+{
+    const double most = nbi_greatest(n, v);
+    double sum = 0;
+    if (!(most > 0 && isfinite(most)))
+        return most;
+    for (size_t i = 0; i < n; i++)
+        sum += (v[i] / most) * (v[i] / most);
+    return most * sqrt(sum);
+}
+
+/* Moves by the longest of step, step/2, … that lowers |F| enough; part is 0 if there is none. Where
+ * F is nearly flat the step is longer than y by any factor, and as many more halvings are due. */
 static nb_code line_search(search *s, const double *step, double *part, double *y, double *r)
 {
-    const double size = sqrt(nbi_dot_of_vectors(s->n, s->r, s->r));
-    for (*part = 1; *part > 1e-10; *part /= 2) {
+    const double size = length_of(s->n, s->r), far = nbi_greatest(s->n, step);
+    const double near = 1 + nbi_greatest(s->n, s->y);
+    const double least = 1e-10 * (far > near && isfinite(far) ? near / far : 1);
+    for (*part = 1; *part > least; *part /= 2) {
         for (size_t i = 0; i < s->n; i++)
             y[i] = s->y[i] - *part * step[i];
         nb_code code = evaluate(s, y, r);
         if (code != NB_OK)
             return code;
-        if (!(sqrt(nbi_dot_of_vectors(s->n, r, r)) <= (1 - 1e-4 * *part) * size))
+        const double now = length_of(s->n, r);
+        if (!(now < size && now <= (1 - 1e-4 * *part) * size))
             continue;
         memcpy(s->y, y, s->n * sizeof *y);
         memcpy(s->r, r, s->n * sizeof *r);
