@@ -330,6 +330,10 @@ START_TEST(what_is_refused)
     refused(t, nb_max_pool1d(x, 2, NULL), NB_ERR_SHAPE, "3 axes, x has 4");
     refused(t, nb_average_pool2d(s, 2, 2, NULL), NB_ERR_SHAPE, "4 axes, x has 0");
     refused(t, nb_global_max_pool(s), NB_ERR_SHAPE, "x has 0 axes");
+    nb_mark here = nb_tape_mark(t);
+    nb_var gone = nb_ones(t, NB_SHAPE(1, 1, 2, 2));
+    nb_rewind(here);
+    refused(t, nb_global_max_pool(gone), NB_ERR_HANDLE, "global_max_pool: operand a is stale");
     refused(t, nb_global_average_pool(nb_zeros(t, NB_SHAPE(2, 3))), NB_ERR_SHAPE,
             "global_average_pool: needs a batch");
     refused(t, nb_max_pool1d(nb_zeros(t, NB_SHAPE(1, 1, 0)), 1, NULL), NB_ERR_SHAPE,

@@ -256,7 +256,9 @@ static void perform(const call *c, nb_tape *t, bits *b)
     judge(b, y, n, x);
 }
 
-static void check_call(const call *c, const char *isa, nb_dtype dtype)
+/* By all counts of threads from first_count on: the loops that share work are those of any set of
+ * instructions, so one count does for the slow one. */
+static void check_call(const call *c, const char *isa, nb_dtype dtype, int first_count)
 {
     static const int64_t grains[] = {0, 1, 7, 1000};
     bits one = {0}, many = {0};
@@ -264,7 +266,7 @@ static void check_call(const call *c, const char *isa, nb_dtype dtype)
     ck_assert_int_eq(nb_set_isa(t, isa), NB_OK);
     perform(c, t, &one);
     nb_tape_free(t);
-    for (int i = 1; i < COUNTS; i++) {
+    for (int i = first_count; i < COUNTS; i++) {
         t = tape_with(counts[i], dtype, 0);
         nb_set_isa(t, isa);
         for (size_t g = 0; g < sizeof grains / sizeof *grains; g++) {
@@ -283,8 +285,8 @@ static void check_call(const call *c, const char *isa, nb_dtype dtype)
 START_TEST(larger_calls_give_the_same_bits)
 {
     for (int dtype = 0; dtype < 2; dtype++) {
-        check_call(&calls[_i], NULL, (nb_dtype)dtype);
-        check_call(&calls[_i], "plain", (nb_dtype)dtype);
+        check_call(&calls[_i], NULL, (nb_dtype)dtype, 1);
+        check_call(&calls[_i], "plain", (nb_dtype)dtype, COUNTS - 1);
     }
 }
 END_TEST

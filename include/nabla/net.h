@@ -85,8 +85,9 @@ typedef struct nb_attention_options {
 } nb_attention_options;
 
 /* softmax(scale q k^T) v with q [... m d], k [... n d], v [... n e], entry by entry of the leading
- * axes, which are equal; [... m e]. A query that sees no key gives 0 with gradient 0. Memory grows
- * with m, not with m n, but the rule as graph code forms the scores. NULL options: defaults. */
+ * axes, which are equal; [... m e]. A query that sees no key gives 0 with gradient 0. A key that is
+ * hidden has weight 0; its rows of k and v must be finite all the same, as 0 times NaN is NaN. Memory
+ * grows with m, not with m n, but the rule as graph code forms the scores. NULL options: defaults. */
 NB_API nb_var nb_attention(nb_var q, nb_var k, nb_var v, const nb_attention_options *options);
 
 /* ---- recurrence ------------------------------------------------------------------------------ */

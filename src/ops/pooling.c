@@ -166,7 +166,7 @@ static nb_axes places_of(nb_var x, const char *what)
     const int rank = nb_rank(x);
     for (int i = 2; i < rank; i++)
         axes.axis[axes.count++] = i;
-    if (rank < 3 && nb_ok(x) && x.tape)
+    if (nbi_check(what, x) && rank < 3)
         nbi_fail(x.tape, NB_ERR_SHAPE, "%s: needs a batch, channels and places\n    x has %d axes",
                  what, rank);
     return axes;
