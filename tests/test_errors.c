@@ -260,6 +260,26 @@ START_TEST(anomaly_backward)
 }
 END_TEST
 
+/* What is no var at all is not passed on in silence; an operation that failed before is. */
+START_TEST(no_var_where_one_is_due)
+{
+    nb_tape *t = nb_tape_new(NULL);
+    nb_var x = nb_input(t, "x", 1), v = nb_zeros(t, NB_SHAPE(3)), w = nb_zeros(t, NB_SHAPE(3, 2));
+    ck_assert(!nb_ok(nb_dense(v, w, NB_NONE, nb_relu)));
+    is(t, NB_ERR_HANDLE, "dense: operand c is no var (NB_NONE)");
+    ck_assert(!nb_ok(nb_atan2(NB_NONE, x)));
+    is(t, NB_ERR_HANDLE, "atan2: operand a is no var (NB_NONE)");
+    ck_assert(!nb_ok(nb_add(x, NB_NONE)));
+    is(t, NB_ERR_HANDLE, "add: operand b is no var (NB_NONE)");
+    nb_var failed = nb_reshape(v, NB_SHAPE(4));
+    nb_clear(t);
+    ck_assert(!nb_ok(nb_mul(failed, v)));
+    ck_assert(!nb_ok(nb_sin(NB_NONE)));
+    ck_assert_int_eq(nb_status(t), NB_OK);
+    nb_tape_free(t);
+}
+END_TEST
+
 int main(void)
 {
     TCase *c = tcase_create("errors");
@@ -270,5 +290,6 @@ int main(void)
     tcase_add_test(c, memory_cap);
     tcase_add_test(c, anomaly_forward);
     tcase_add_test(c, anomaly_backward);
+    tcase_add_test(c, no_var_where_one_is_due);
     return run_case("errors", c);
 }

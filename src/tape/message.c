@@ -170,11 +170,13 @@ void nb_clear(nb_tape *t)
 
 static nb_tape *not_alive(const char *op, nb_tape *t, size_t k, nb_var v, nb_var *inert)
 {
+    const char letter = (char)('a' + k % 26);
     *inert = nbi_inert(t);
-    if (v.epoch == NBI_INERT)
-        return NULL;
-    nbi_fail(t, NB_ERR_HANDLE, "%s: operand %c is stale: node %u was forgotten by a rewind", op,
-             (char)('a' + k % 26), v.index);
+    if (!v.tape && t)
+        nbi_fail(t, NB_ERR_HANDLE, "%s: operand %c is no var (NB_NONE)", op, letter);
+    else if (v.tape && v.epoch != NBI_INERT)
+        nbi_fail(t, NB_ERR_HANDLE, "%s: operand %c is stale: node %u was forgotten by a rewind", op,
+                 letter, v.index);
     return NULL;
 }
 
@@ -186,7 +188,7 @@ nb_tape *nbi_home(const char *op, size_t n, const nb_var *x, nb_var *inert)
         t = x[k].tape;
     for (size_t k = 0; k < n; k++) {
         if (!x[k].tape ? nbi_is_inert(x[k]) : x[k].tape == t && !nbi_alive(t, x[k]))
-            return not_alive(op, t, k, x[k].tape ? x[k] : nbi_inert(t), inert);
+            return not_alive(op, t, k, x[k], inert);
         if (x[k].tape && x[k].tape != t) {
             *inert = nbi_inert(t);
             nbi_fail(t, NB_ERR_HANDLE, "%s: operand %c is of another tape", op,
