@@ -186,7 +186,7 @@ static void time_case(const char *name, const shape *s, const nbi_matmul *x, set
     print(name, "of_peak", median(share, samples), "ratio", s->of_peak);
     if (flop < 1e5)
         print(name, "ns", median(ours, samples) * 1e9, "ns", "-");
-    double best = INFINITY;
+    double best = (double)INFINITY;
     for (int k = 0; others[k].run; k++) {
         if (set.is_double && !others[k].doubles)
             continue;
