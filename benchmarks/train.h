@@ -67,8 +67,13 @@ size_t task_parameters(const task *t);
 size_t task_inputs(const task *t);
 size_t task_targets(const task *t);
 
-/* Loops compiled for the widest vectors of the machine. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
+/* Loops compiled for the widest vectors of the machine; static functions only. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NARROW
+#endif
+#endif
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(NARROW)
 #define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define WIDE

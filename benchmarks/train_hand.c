@@ -59,12 +59,17 @@ static WIDE void tanh_back(int64_t n, const float *y, float *d)
         d[i] *= 1 - y[i] * y[i];
 }
 
-WIDE void column_sums(int64_t rows, int64_t columns, const float *d, float *out)
+static WIDE void sum_rows(int64_t rows, int64_t columns, const float *d, float *out)
 {
     memset(out, 0, (size_t)columns * sizeof *out);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++)
             out[j] += d[i * columns + j];
+}
+
+void column_sums(int64_t rows, int64_t columns, const float *d, float *out)
+{
+    sum_rows(rows, columns, d, out);
 }
 
 double softmax_loss(int64_t rows, int64_t columns, const float *z, const int64_t *label, float *d)
