@@ -5,6 +5,7 @@
  * writing where it must not, the tape answers with a status and stays as it was.
  */
 #include "counting.h"
+#include "error_is.h"
 
 #include <math.h>
 
@@ -113,14 +114,6 @@ static nb_var play(nb_var x, int trick)
 {
     prank p = {.trick = trick, .mark = nb_tape_mark(x.tape)};
     return nb_apply(&prank_op, 1, &x, &p, sizeof p);
-}
-
-static void is(nb_tape *t, nb_code code, const char *part)
-{
-    ck_assert_msg(nb_status(t) == code, "expected %s, have %s: %s", nb_code_name(code),
-                  nb_code_name(nb_status(t)), nb_message(t));
-    ck_assert_msg(strstr(nb_message(t), part) != NULL, "no \"%s\" in: %s", part, nb_message(t));
-    nb_clear(t);
 }
 
 START_TEST(forward_pranks)

@@ -7,18 +7,11 @@
  * operations that misbehave have files of their own.
  */
 #include "counting.h"
+#include "error_is.h"
 
 #include <math.h>
 
 #include <nabla/ops.h>
-
-static void is(nb_tape *t, nb_code code, const char *part)
-{
-    ck_assert_msg(nb_status(t) == code, "expected %s, have %s: %s", nb_code_name(code),
-                  nb_code_name(nb_status(t)), nb_message(t));
-    ck_assert_msg(strstr(nb_message(t), part) != NULL, "no \"%s\" in: %s", part, nb_message(t));
-    nb_clear(t);
-}
 
 static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
 {

@@ -7,16 +7,9 @@
  * so in numbers and leaves the tape as it was.
  */
 #include "counting.h"
+#include "error_is.h"
 
 #include <math.h>
-
-static void is(nb_tape *t, nb_code code, const char *part)
-{
-    ck_assert_msg(nb_status(t) == code, "expected %s, have %s: %s", nb_code_name(code),
-                  nb_code_name(nb_status(t)), nb_message(t));
-    ck_assert_msg(strstr(nb_message(t), part) != NULL, "no \"%s\" in: %s", part, nb_message(t));
-    nb_clear(t);
-}
 
 static const nb_solver solvers[] = {NB_SOLVER_AUTO, NB_SOLVER_DENSE, NB_SOLVER_KRYLOV};
 
