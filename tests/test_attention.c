@@ -4,6 +4,7 @@
  * entries, which must not notice each other.
  */
 #include "counting.h"
+#include "error_is.h"
 #include "run.h"
 
 #include <math.h>
@@ -293,14 +294,6 @@ START_TEST(parts_do_not_meet)
 END_TEST
 
 /* ---- what is refused ------------------------------------------------------------------------- */
-
-static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
-{
-    ck_assert(!nb_ok(y));
-    ck_assert_msg(nb_status(t) == code, "%s", nb_message(t));
-    ck_assert_msg(strstr(nb_message(t), part) != NULL, "%s", nb_message(t));
-    nb_clear(t);
-}
 
 START_TEST(what_is_refused)
 {

@@ -9,6 +9,7 @@
  * identity, what is refused, what is empty, and what infinite pixels may touch.
  */
 #include "run.h"
+#include "error_is.h"
 
 #include <float.h>
 #include <math.h>
@@ -444,15 +445,6 @@ START_TEST(empty_arrays)
 END_TEST
 
 /* ---- refusals -------------------------------------------------------------------------------- */
-
-static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
-{
-    ck_assert(!nb_ok(y));
-    ck_assert(isnan(nb_value(y)));
-    ck_assert_msg(nb_status(t) == code, "%s: %s", nb_code_name(nb_status(t)), nb_message(t));
-    ck_assert_msg(strstr(nb_message(t), part) != NULL, "%s", nb_message(t));
-    nb_clear(t);
-}
 
 static nb_var with(nb_var x, nb_var w, nb_conv_options o) { return nb_conv2d(x, w, NB_NONE, &o); }
 static nb_var back(nb_var x, nb_var w, nb_conv_options o)

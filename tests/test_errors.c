@@ -13,12 +13,6 @@
 
 #include <nabla/ops.h>
 
-static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
-{
-    ck_assert(!nb_ok(y) && isnan(nb_value(y)) && isnan(nb_grad(y)));
-    is(t, code, part);
-}
-
 /* ---- messages -------------------------------------------------------------------------------- */
 
 START_TEST(message_of_the_design)

@@ -7,6 +7,7 @@
  * along broadcast axes. Then closed forms, what is refused, and empty operands.
  */
 #include "run.h"
+#include "error_is.h"
 
 #include <math.h>
 #include <nabla.h>
@@ -289,15 +290,6 @@ START_TEST(dot_hard_points)
     nb_tape_free(t);
 }
 END_TEST
-
-static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
-{
-    ck_assert(!nb_ok(y));
-    ck_assert(isnan(nb_value(y)));
-    ck_assert_int_eq(nb_status(t), code);
-    ck_assert_msg(strstr(nb_message(t), part) != NULL, "%s", nb_message(t));
-    nb_clear(t);
-}
 
 START_TEST(what_is_refused)
 {

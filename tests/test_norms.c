@@ -9,6 +9,7 @@
  * statistics, what is refused, memory that runs out, and that work can be cut anywhere.
  */
 #include "counting.h"
+#include "error_is.h"
 #include "run.h"
 
 #include "kernels/norm.h"
@@ -312,14 +313,6 @@ START_TEST(running_statistics)
 END_TEST
 
 /* ---- what is refused ------------------------------------------------------------------------- */
-
-static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
-{
-    ck_assert(!nb_ok(y));
-    ck_assert_msg(nb_status(t) == code, "%s", nb_message(t));
-    ck_assert_msg(strstr(nb_message(t), part) != NULL, "%s", nb_message(t));
-    nb_clear(t);
-}
 
 START_TEST(what_is_refused)
 {

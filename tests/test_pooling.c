@@ -4,6 +4,7 @@
  * adjoint of exactly 0; what is refused; what is empty; and pooling over all places.
  */
 #include "run.h"
+#include "error_is.h"
 
 #include <float.h>
 #include <math.h>
@@ -303,15 +304,6 @@ START_TEST(empty_batches)
 END_TEST
 
 /* ---- refusals -------------------------------------------------------------------------------- */
-
-static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
-{
-    ck_assert(!nb_ok(y));
-    ck_assert(isnan(nb_value(y)));
-    ck_assert_msg(nb_status(t) == code, "%s: %s", nb_code_name(nb_status(t)), nb_message(t));
-    ck_assert_msg(strstr(nb_message(t), part) != NULL, "%s", nb_message(t));
-    nb_clear(t);
-}
 
 START_TEST(what_is_refused)
 {

@@ -3,6 +3,7 @@
  * the value bitwise, and the gradient row by row, where rows that are not listed must be 0.
  */
 #include "counting.h"
+#include "error_is.h"
 #include "run.h"
 
 #include <math.h>
@@ -161,14 +162,6 @@ START_TEST(nothing_to_look_up)
     nb_tape_free(t);
 }
 END_TEST
-
-static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
-{
-    ck_assert(!nb_ok(y));
-    ck_assert_msg(nb_status(t) == code, "%s", nb_message(t));
-    ck_assert_msg(strstr(nb_message(t), part) != NULL, "%s", nb_message(t));
-    nb_clear(t);
-}
 
 START_TEST(what_is_refused)
 {

@@ -8,6 +8,7 @@
  * Derivatives are the laws' affair; here they are held at the points where laws say nothing.
  */
 #include "counting.h"
+#include "error_is.h"
 #include "decomposed.h"
 
 #include "kernels/spectral.h"
@@ -208,14 +209,6 @@ START_TEST(what_is_not_finite)
     }
 }
 END_TEST
-
-static void refused(nb_tape *t, nb_var y, nb_code code, const char *part)
-{
-    ck_assert(!nb_ok(y));
-    ck_assert_int_eq(nb_status(t), code);
-    ck_assert_msg(strstr(nb_message(t), part) != NULL, "%s", nb_message(t));
-    nb_clear(t);
-}
 
 START_TEST(what_is_refused)
 {

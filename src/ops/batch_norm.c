@@ -55,12 +55,9 @@ static nb_code batch_shape(const nb_call *c, nb_shape *out)
     (void)out; /* that of x */
     nbi_normal *s = c->state;
     const nb_array *x = &c->in[0];
-    nb_code code = nbi_normal_eps(c);
+    nb_code code = nbi_normal_channels(c);
     if (code != NB_OK)
         return code;
-    if (x->rank < 2)
-        return nb_refuse(c, NB_ERR_SHAPE, "needs x [n c ...]", "x has %d axes",
-                         x->rank < 0 ? 0 : x->rank);
     s->n = (nbi_norm){.outer = x->dims[0],
                       .groups = 1,
                       .channels = x->dims[1],

@@ -23,6 +23,8 @@ nb_var nbi_normalised(const nb_op *op, nb_var x, nb_var gain, nb_var bias, nbi_n
 
 /* Refuses an eps that is negative or not finite. */
 nb_code nbi_normal_eps(const nb_call *c);
+/* And that x has channels, on its second axis. */
+nb_code nbi_normal_channels(const nb_call *c);
 /* Whether gain and bias have this shape; else a refusal. */
 nb_code nbi_normal_affine(const nb_call *c, nb_shape due);
 

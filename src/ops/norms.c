@@ -54,6 +54,16 @@ nb_code nbi_normal_eps(const nb_call *c)
     return nb_refuse(c, NB_ERR_ARGUMENT, "eps must be finite and not negative", "it is %g", s->eps);
 }
 
+nb_code nbi_normal_channels(const nb_call *c)
+{
+    const int rank = c->in[0].rank;
+    nb_code code = nbi_normal_eps(c);
+    if (code == NB_OK && rank < 2)
+        code =
+            nb_refuse(c, NB_ERR_SHAPE, "needs x [n c ...]", "x has %d axes", rank < 0 ? 0 : rank);
+    return code;
+}
+
 nb_code nbi_normal_affine(const nb_call *c, nb_shape due)
 {
     const nbi_normal *s = c->state;
