@@ -1,0 +1,162 @@
+/*
+ * nabla/program.h: record once, replay over a batch.
+ *
+ * A piece of scalar graph, from named inputs to named outputs, is frozen into a program: immutable,
+ * optimised, free of the tape. It is evaluated over many lanes at once, a block of lanes per
+ * instruction, so that a gradient costs less than calling the plain C function once per sample:
+ *
+ *     nb_var x[2] = {nb_input(t, "x0", 1), nb_input(t, "x1", 1)}, w = nb_input(t, "w", 1);
+ *     nb_var f = nb_tanh(nb_mul(w, nb_sub(x[0], nb_sin(x[1]))));
+ *
+ *     nb_program *p = nb_freeze(&(nb_recipe){
+ *         .n_in = 2, .in = (nb_argument[]){{"x", 2, x}, {"w", 1, &w, .shared = true}},
+ *         .n_out = 1, .out = (nb_argument[]){{"f", 1, &f}}});
+ *     nb_program *g = nb_program_gradient(p, NULL, NULL);       f, then the gradients by x and w
+ *
+ *     nb_program_run(g, &(nb_replay){.lanes = n,
+ *         .in = (nb_lanes[]){{xs}, {&weight}},                  xs [n 2]
+ *         .out = (nb_lanes[]){{fs}, {dx}, {&dw}}}, NULL);       fs [n], dx [n 2], dw summed over n
+ *
+ * An argument is a list of scalars under one name: "x" above has two elements. An input is given
+ * lane by lane, or is shared: one value for all lanes. An output is written lane by lane, or summed
+ * over all lanes (gradients by shared inputs are). Sums have a fixed order: results are bitwise the
+ * same for any number of threads.
+ *
+ * The gradient of a program is a program, and so are its Jacobian and its Hessian: they can be run,
+ * differentiated again, printed as C (nabla/emit.h), and used on tapes (nabla/map.h).
+ *
+ * Programs are immutable: any number of threads may run one at the same time.
+ */
+#ifndef NABLA_PROGRAM_H
+#define NABLA_PROGRAM_H
+
+#include <nabla/tape.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct nb_program nb_program;
+
+/* Why a call failed; filled in by the functions that are given one (it may be NULL). */
+typedef struct nb_reason {
+    char text[240];
+} nb_reason;
+
+/* ---- freezing -------------------------------------------------------------------------------- */
+
+typedef struct nb_argument {
+    const char *name; /* copied; may be NULL */
+    size_t count;
+    const nb_var *var; /* count scalars; inputs must be inputs of the tape */
+    bool shared;       /* of an input: one value for all lanes */
+    bool sum;          /* of an output: summed over all lanes */
+    bool vector;       /* on tapes (nb_map) it has an axis of its own, even with one element */
+} nb_argument;
+
+typedef struct nb_recipe {
+    size_t n_in;
+    const nb_argument *in;
+    size_t n_out;
+    const nb_argument *out;
+    bool strict;                    /* each operation rounds as it would on the tape: no product and sum are
+                                     * fused, no quotients share a reciprocal */
+    const nb_allocator *allocator;  /* NULL: the tape's */
+} nb_recipe;
+
+/* What the outputs compute from the inputs, as it stands on the tape. Other inputs of the tape that
+ * they depend on are an error; branches recorded by nb_guard between inputs and outputs come along.
+ * Errors stick to the tape; the result is then NULL. */
+NB_API nb_program *nb_freeze(const nb_recipe *recipe);
+NB_API void nb_program_free(nb_program *p); /* NULL is fine */
+
+/* The value of a condition (0 is false), for an if in recording code. The branch taken is remembered:
+ * a program frozen from it reports lanes for which the other branch would have been taken. */
+NB_API bool nb_guard(nb_var condition);
+
+/* ---- deriving -------------------------------------------------------------------------------- */
+
+/* A new program with the inputs of p. `want`, one flag per input argument of p, says by which to
+ * differentiate; NULL: by all. The reason of a NULL result goes to *why, if that is not NULL.
+ * A derivative by shared inputs alone is summed over the lanes. */
+
+/* Of the one element that p computes: p's outputs, then "d x" for each argument x wanted. */
+NB_API nb_program *nb_program_gradient(const nb_program *p, const bool *want, nb_reason *why);
+/* p's outputs, then "J" [elements of p's outputs, elements wanted] in row-major order; by forward or
+ * reverse mode, whichever is shorter. */
+NB_API nb_program *nb_program_jacobian(const nb_program *p, const bool *want, nb_reason *why);
+/* Of the one element that p computes: p's outputs, "g", the gradient, then "H", the elements wanted
+ * squared, exactly symmetric; or, with `diagonal`, only H's diagonal, as "h". */
+NB_API nb_program *nb_program_hessian(const nb_program *p, const bool *want, bool diagonal,
+                                      nb_reason *why);
+/* Inputs: p's, then a seed "u y" for each output argument y. Outputs: "d x" for each x wanted:
+ * J^T u. */
+NB_API nb_program *nb_program_vjp(const nb_program *p, const bool *want, nb_reason *why);
+/* Inputs: p's, then a direction "v x" for each x wanted. Outputs: "t y" for each output y: J v. */
+NB_API nb_program *nb_program_jvp(const nb_program *p, const bool *want, nb_reason *why);
+
+/* ---- replaying ------------------------------------------------------------------------------- */
+
+/* Where an argument's elements stand: element e of lane l is
+ *
+ *     data[row(l) * lane + e * element]            row(l) = index ? index[l] : l
+ *
+ * with zeros for the common case: element 0 means 1, and lane 0 means count * element (count is the
+ * argument's), so that {x} is a dense [lanes, count] array and {x, 1, n} its transpose. Of shared inputs
+ * and of sums only data and element count. */
+typedef struct nb_lanes {
+    void *data;             /* of the replay's dtype; read only, if it is an input */
+    int64_t lane, element;  /* steps, in elements */
+    const int64_t *index;   /* not negative */
+} nb_lanes;
+
+typedef struct nb_replay {
+    int64_t lanes;
+    const nb_lanes *in, *out; /* one per argument */
+    nb_dtype dtype;           /* of all arrays, and of the arithmetic */
+    uint8_t *left;            /* one byte per lane: 1 where a guard would have gone the other way, else 0;
+                               * NULL if that is not asked for */
+    nb_pool *pool;            /* threads that help; NULL: none */
+} nb_replay;
+
+/* On the result NB_OK all outputs are written. NB_ERR_GUARD: likewise, but some lanes left the branches
+ * recorded, and their numbers mean nothing, nor do sums. Any other: nothing is written, and *why tells. Outputs may not overlap inputs nor each other; a row of an index given for an
+ * output must not repeat. NaN stays in its lane. */
+NB_API nb_code nb_program_run(const nb_program *p, const nb_replay *r, nb_reason *why);
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+typedef struct nb_program_info {
+    size_t n_in, n_out;       /* arguments */
+    size_t recorded;          /* operations between inputs and outputs, on the tape or in the derivation */
+    size_t ops;               /* what was left of them: shared between equal terms, folded, pruned */
+    size_t instructions;      /* executed per block of lanes, loads and stores included */
+    size_t once;              /* executed once per replay, since they depend on shared inputs only */
+    size_t slots, width;      /* lane vectors held at a time, and lanes in each */
+    size_t bytes;             /* of the program */
+    size_t guards;
+} nb_program_info;
+NB_API nb_program_info nb_program_inspect(const nb_program *p);
+
+typedef struct nb_argument_info {
+    const char *name; /* "" if it has none */
+    size_t count;
+    bool shared, sum, vector;
+} nb_argument_info;
+NB_API nb_argument_info nb_program_in(const nb_program *p, size_t k);
+NB_API nb_argument_info nb_program_out(const nb_program *p, size_t k);
+
+/* The operations, one a line, as readable text. */
+NB_API nb_code nb_program_print(FILE *to, const nb_program *p);
+
+/* ---- keeping --------------------------------------------------------------------------------- */
+
+/* A file with version and checksum. It is written beside its place, synced and renamed. */
+NB_API nb_code nb_program_save(const nb_program *p, const char *path, nb_reason *why);
+NB_API nb_program *nb_program_load(const char *path, const nb_allocator *allocator, nb_reason *why);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
