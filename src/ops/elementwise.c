@@ -10,22 +10,17 @@
 #include "kernels/elementwise.h"
 #include <nabla/ops.h>
 
-#define NBI_REAL double
+#define NBI_REAL   double
 #define NBI_SUFFIX
 #include "table/arithmetic.h"
 
 double nbi_row_value(enum nbi_row row, const double *v)
 {
     switch (row) {
-#define UNARY(name, ...)                                      \
-    case NBI_ROW_##name: return nbi_value_##name(v[0]);       \
-        #define BINARY(name, ...)                             \
-    case NBI_ROW_##name: return nbi_value_##name(v[0], v[1]); \
-        #define TEST(name, ...)                               \
-    case NBI_ROW_##name: return nbi_value_##name(v[0], v[1]); \
-        #define TERNARY(name, ...)                            \
-    case NBI_ROW_##name:                                      \
-        return nbi_value_##name(v[0], v[1], v[2]);
+#define UNARY(name, ...)   case NBI_ROW_##name: return nbi_value_##name(v[0]);
+#define BINARY(name, ...)  case NBI_ROW_##name: return nbi_value_##name(v[0], v[1]);
+#define TEST(name, ...)    case NBI_ROW_##name: return nbi_value_##name(v[0], v[1]);
+#define TERNARY(name, ...) case NBI_ROW_##name: return nbi_value_##name(v[0], v[1], v[2]);
 #include "table/table.def"
 #undef UNARY
 #undef BINARY
@@ -55,35 +50,38 @@ nb_var nbi_row_call(enum nbi_row row, const nb_var *x)
 
 /* ---- the public functions -------------------------------------------------------------------- */
 
-#define UNARY(name, ...)                                                                     \
-    nb_var(nb_##name)(nb_var x)                                                              \
-    {                                                                                        \
-        if (nbi_fast1(x))                                                                    \
-            return nbi_push(x.tape, NBI_OP_##name, x.index, 0, nbi_value_##name(nbi_at(x))); \
-        return nbi_row_call(NBI_ROW_##name, &x);                                             \
+#define UNARY(name, ...)                                                                           \
+    nb_var(nb_##name)(nb_var x)                                                                    \
+    {                                                                                              \
+        if (nbi_fast1(x))                                                                          \
+            return nbi_push(x.tape, NBI_OP_##name, x.index, 0, nbi_value_##name(nbi_at(x)));       \
+        return nbi_row_call(NBI_ROW_##name, &x);                                                   \
     }
-#define BINARY(name, ...)                                            \
-    nb_var(nb_##name)(nb_var x, nb_var y)                            \
-    {                                                                \
-        if (nbi_fast2(x, y))                                         \
-            return nbi_push(x.tape, NBI_OP_##name, x.index, y.index, \
-                            nbi_value_##name(nbi_at(x), nbi_at(y))); \
-        return nbi_row_call(NBI_ROW_##name, (nb_var[]){x, y});       \
+#define BINARY(name, ...)                                                                          \
+    nb_var(nb_##name)(nb_var x, nb_var y)                                                          \
+    {                                                                                              \
+        if (nbi_fast2(x, y))                                                                       \
+            return nbi_push(x.tape, NBI_OP_##name, x.index, y.index,                               \
+                            nbi_value_##name(nbi_at(x), nbi_at(y)));                               \
+        return nbi_row_call(NBI_ROW_##name, (nb_var[]){x, y});                                     \
     }
-#define TERNARY(name, ...)                                                                      \
-    nb_var(nb_##name)(nb_var x, nb_var y, nb_var z)                                             \
-    {                                                                                           \
-        uint32_t at[3];                                                                         \
-        nb_tape *t = nbi_fast3(x, y, z, at);                                                    \
-        if (t) {                                                                                \
-            const nbi_cell *c = t->hot.cells;                                                   \
-            return nbi_push3(t, NBI_OP_##name, at,                                              \
-                             nbi_value_##name(c[at[0]].value, c[at[1]].value, c[at[2]].value)); \
-        }                                                                                       \
-        return nbi_row_call(NBI_ROW_##name, (nb_var[]){x, y, z});                               \
+#define TERNARY(name, ...)                                                                         \
+    nb_var(nb_##name)(nb_var x, nb_var y, nb_var z)                                                \
+    {                                                                                              \
+        uint32_t at[3];                                                                            \
+        nb_tape *t = nbi_fast3(x, y, z, at);                                                       \
+        if (t) {                                                                                   \
+            const nbi_cell *c = t->hot.cells;                                                      \
+            return nbi_push3(t, NBI_OP_##name, at,                                                 \
+                             nbi_value_##name(c[at[0]].value, c[at[1]].value, c[at[2]].value));    \
+        }                                                                                          \
+        return nbi_row_call(NBI_ROW_##name, (nb_var[]){x, y, z});                                  \
     }
-#define TEST(name, ...) \
-    nb_var(nb_##name)(nb_var x, nb_var y) { return nbi_row_call(NBI_ROW_##name, (nb_var[]){x, y}); }
+#define TEST(name, ...)                                                                            \
+    nb_var(nb_##name)(nb_var x, nb_var y)                                                          \
+    {                                                                                              \
+        return nbi_row_call(NBI_ROW_##name, (nb_var[]){x, y});                                     \
+    }
 #include "table/table.def"
 #undef UNARY
 #undef BINARY
@@ -122,8 +120,7 @@ static nb_code reverse_rule(const nb_call *c, const nb_array *g, nb_array *const
         if (!gin[k])
             continue;
         if (gin[k]->size == g->size && gin[k]->dtype == g->dtype) {
-            nbi_row_reverse(&c->tape->crew, c->tape->rows, row, k, c->n_in, c->in, c->out, g,
-                            gin[k], add[k]);
+            nbi_row_reverse(&c->tape->crew, c->tape->rows, row, k, c->n_in, c->in, c->out, g, gin[k], add[k]);
             continue;
         }
         nbi_spot spot = c->tape->scratch.at;
@@ -131,8 +128,7 @@ static nb_code reverse_rule(const nb_call *c, const nb_array *g, nb_array *const
         full.data = nbi_scratch(c->tape, (size_t)g->size * nbi_element(g->dtype));
         if (!full.data)
             return nbi_no_memory(c->tape, c->op->name);
-        nbi_row_reverse(&c->tape->crew, c->tape->rows, row, k, c->n_in, c->in, c->out, g, &full,
-                        false);
+        nbi_row_reverse(&c->tape->crew, c->tape->rows, row, k, c->n_in, c->in, c->out, g, &full, false);
         nbi_reduce_into(&c->tape->crew, &full, gin[k], add[k]);
         nbi_give_back(&c->tape->scratch, spot);
     }
@@ -188,7 +184,7 @@ static nb_var sample_row(enum nbi_row row, nb_sampler *s, int k)
     return nbi_row_call(row, x);
 }
 
-#define UNARY(name, ...) \
+#define UNARY(name, ...)                                                                           \
     static nb_var sample_##name(nb_sampler *s, int k) { return sample_row(NBI_ROW_##name, s, k); }
 #define BINARY(name, ...)  UNARY(name, )
 #define TERNARY(name, ...) UNARY(name, )
@@ -199,26 +195,26 @@ static nb_var sample_row(enum nbi_row row, nb_sampler *s, int k)
 #undef TERNARY
 #undef TEST
 
-#define ROW(row_name, text)                                 \
-    [NBI_ROW_##row_name] = {.name = #row_name,              \
-                            .doc = text,                    \
-                            .shape = shape_rule,            \
-                            .forward = forward_rule,        \
-                            .reverse = graph_rule,          \
-                            .reverse_arrays = reverse_rule, \
-                            .overwrites = true,             \
-                            .tangent = tangent_rule,        \
+#define ROW(row_name, text)                                                                        \
+    [NBI_ROW_##row_name] = {.name = #row_name,                                                     \
+                            .doc = text,                                                           \
+                            .shape = shape_rule,                                                   \
+                            .forward = forward_rule,                                               \
+                            .reverse = graph_rule,                                                 \
+                            .reverse_arrays = reverse_rule,                                        \
+                            .overwrites = true,                                                    \
+                            .tangent = tangent_rule,                                               \
                             .sample = sample_##row_name},
 #define UNARY(name, w, k, a, b, text, ...)               ROW(name, text)
 #define BINARY(name, w, k, a, b, c, d, text, ...)        ROW(name, text)
 #define TERNARY(name, w, k, a, b, c, d, e, f, text, ...) ROW(name, text)
-#define TEST(row_name, text, ...)                    \
-    [NBI_ROW_##row_name] = {.name = #row_name,       \
-                            .doc = text,             \
-                            .shape = shape_rule,     \
-                            .forward = forward_rule, \
-                            .reverse = graph_rule,   \
-                            .tangent = tangent_rule, \
+#define TEST(row_name, text, ...)                                                                  \
+    [NBI_ROW_##row_name] = {.name = #row_name,                                                     \
+                            .doc = text,                                                           \
+                            .shape = shape_rule,                                                   \
+                            .forward = forward_rule,                                               \
+                            .reverse = graph_rule,                                                 \
+                            .tangent = tangent_rule,                                               \
                             .sample = sample_##row_name},
 const nb_op nbi_row_ops[NBI_ROWS] = {
 #include "table/table.def"

@@ -212,7 +212,7 @@ static nbi_code *new_code(const nb_program *p, nbi_heap *h, nb_dtype dtype, uint
 /* Bytes of a slot that suit so many lanes. */
 static uint32_t block_for(nb_dtype dtype, int64_t lanes)
 {
-    const int64_t bytes = lanes > NBI_BLOCK ? NBI_BLOCK : lanes * (dtype == NB_F64 ? 8 : 4);
+    const int64_t bytes = lanes > NBI_BLOCK ? (int64_t)NBI_BLOCK : lanes * (dtype == NB_F64 ? 8 : 4);
     return bytes <= NBI_UNIFORM ? NBI_UNIFORM : bytes <= NBI_BLOCK / 2 ? NBI_BLOCK / 2 : NBI_BLOCK;
 }
 

@@ -256,3 +256,32 @@ nb_argument_info nb_program_out(const nb_program *p, size_t k)
 {
     return p && k < p->n_out ? describe(&p->out[k]) : (nb_argument_info){.name = ""};
 }
+
+nb_program_info nb_program_inspect(const nb_program *p)
+{
+    nb_program_info info = {0};
+    uint8_t few[64], *flags = few;
+    nbi_heap h;
+    if (!p)
+        return info;
+    nbi_heap_init(&h, &p->heap.allocator, 0);
+    const size_t n = p->n_in + p->n_out;
+    info = (nb_program_info){.n_in = p->n_in, .n_out = p->n_out, .recorded = p->recorded};
+    info.guards = p->n_guards;
+    for (size_t i = 0; i < p->dag.count; i++)
+        info.ops += p->dag.node[i].code < NBI_ROWS;
+    if (n > sizeof few && !(flags = nbi_resize(&h, NULL, 0, n)))
+        return info;
+    nbi_flags_declared(p, flags);
+    const nbi_code *c = nbi_code_for(p, NB_F64, INT64_MAX / 8, false, flags, flags + p->n_in);
+    if (c) {
+        info.instructions = c->each.count - 1;
+        info.once = c->once.count - 1;
+        info.slots = c->slots;
+        info.width = (size_t)c->lanes;
+    }
+    info.bytes = p->heap.used;
+    if (flags != few)
+        nbi_resize(&h, flags, n, 0);
+    return info;
+}
