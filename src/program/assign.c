@@ -7,13 +7,13 @@
  * have slots of their own, which are not reused: they are computed once per row.
  *
  * Places are numbers at first. When all are known so is the length of a block, half the usual one if the
- * slots would not fit the first-level cache, and the numbers become offsets:
+ * slots would not fit a second-level cache, and the numbers become offsets:
  *
  *     workspace    exported values and constants  |  slots of uniforms  |  slots of lanes
  */
 #include "program/code.h"
 
-enum { GROUP = 8, CACHE = 40 << 10 };
+enum { GROUP = 8, CACHE = 256 << 10 };
 
 typedef struct assignment {
     nbi_plan *s;

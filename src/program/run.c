@@ -104,6 +104,7 @@ static void run_units(void *context, int64_t from, int64_t to, int worker)
     const nbi_code *c = w->code;
     station *s = station_of(w, worker);
     nbi_frame f = {.code = c, .kernels = w->kernels, .strict = w->p->strict, .work = s->work};
+    f.lanes = w->r->lanes;
     f.in = s->in;
     f.out = s->out;
     for (int64_t u = from; u < to; u++) {
