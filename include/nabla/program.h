@@ -14,8 +14,9 @@
  *     nb_program *g = nb_program_gradient(p, NULL, NULL);       f, then the gradients by x and w
  *
  *     nb_program_run(g, &(nb_replay){.lanes = n,
- *         .in = (nb_lanes[]){{xs}, {&weight}},                  xs [n 2]
- *         .out = (nb_lanes[]){{fs}, {dx}, {&dw}}}, NULL);       fs [n], dx [n 2], dw summed over n
+ *         .in = (nb_lanes[]){{.data = xs}, {.data = &weight}},                       xs [n 2]
+ *         .out = (nb_lanes[]){{.data = fs}, {.data = dx}, {.data = &dw}}}, NULL);    fs [n], dx [n 2],
+ *                                                                                    dw: summed over n
  *
  * An argument is a list of scalars under one name: "x" above has two elements. An input is given
  * lane by lane, or is shared: one value for all lanes. An output is written lane by lane, or summed
@@ -104,7 +105,7 @@ NB_API nb_program *nb_program_jvp(const nb_program *p, const bool *want, nb_reas
  *     data[r * row + at(l) * lane + e * element]            at(l) = index ? index[l] : l
  *
  * with zeros for the common case: element 0 means 1, and lane 0 means count * element (count is the
- * argument's), so that {x} is a dense [lanes, count] array and {x, 1, n} its transpose. Of shared inputs
+ * argument's), so that {.data = x} is a dense [lanes, count] array and {x, 1, n} its transpose. Of shared inputs
  * and of sums only data, element and row count. */
 typedef struct nb_lanes {
     void *data;            /* of the replay's dtype; read only, if it is an input */

@@ -153,7 +153,9 @@ static bool place_inputs(nbi_freeze *f)
                                       "is given twice") == NB_OK;
             f->number[i - f->low] = nbi_dag_input(&f->p->dag, place);
         }
-    return true;
+    if (f->p->dag.failed)
+        nbi_no_memory(f->t, "freeze");
+    return !f->p->dag.failed;
 }
 
 static void mark(nbi_freeze *f)

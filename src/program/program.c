@@ -36,11 +36,11 @@ nb_program *nbi_program_new(const nb_allocator *a)
     return p;
 }
 
-static void free_arguments(nb_program *p, nbi_argument *a, size_t n)
+static void free_arguments(nb_program *p, nbi_argument *a, size_t n, size_t room)
 {
     for (size_t k = 0; k < n; k++)
         nbi_resize(&p->heap, a[k].name, strlen(a[k].name) + 1, 0);
-    nbi_resize(&p->heap, a, n * sizeof *a, 0);
+    nbi_resize(&p->heap, a, room * sizeof *a, 0);
 }
 
 void nb_program_free(nb_program *p)
@@ -48,43 +48,53 @@ void nb_program_free(nb_program *p)
     if (!p)
         return;
     nbi_codes_free(p);
-    free_arguments(p, p->in, p->n_in);
-    free_arguments(p, p->out, p->n_out);
-    nbi_resize(&p->heap, p->result, p->out_elements * sizeof *p->result, 0);
-    nbi_resize(&p->heap, p->guard, p->n_guards * sizeof *p->guard, 0);
+    free_arguments(p, p->in, p->n_in, p->in_room);
+    free_arguments(p, p->out, p->n_out, p->out_room);
+    nbi_resize(&p->heap, p->result, p->result_room * sizeof *p->result, 0);
+    nbi_resize(&p->heap, p->guard, p->guard_room * sizeof *p->guard, 0);
     nbi_dag_close(&p->dag);
     pthread_mutex_destroy(&p->lock);
     nbi_heap heap = p->heap;
     nbi_resize(&heap, p, sizeof *p, 0);
 }
 
+/* Room in a list for `need` items; the list, or NULL if there is no memory. */
+static void *make_room(nb_program *p, void *list, size_t *room, size_t need, size_t size)
+{
+    if (need <= *room && list)
+        return list;
+    const size_t more = need < 2 * *room ? 2 * *room : need ? need : 1;
+    list = nbi_resize(&p->heap, list, *room * size, more * size);
+    *room = list ? more : *room;
+    return list;
+}
+
 /* One more argument at the end of a list; its count is added to *elements. */
-static nbi_argument *append(nb_program *p, nbi_argument **list, size_t *n, size_t *elements,
+static nbi_argument *append(nb_program *p, nbi_argument *list, size_t *n, size_t *elements,
                             const char *name, size_t count)
 {
-    size_t total;
     const char *text = name ? name : "";
-    if (__builtin_add_overflow(*elements, count, &total) || total >= UINT32_MAX / 4)
-        return NULL;
-    nbi_argument *a = nbi_resize(&p->heap, *list, *n * sizeof *a, (*n + 1) * sizeof *a);
-    if (!a)
-        return NULL;
-    *list = a;
     char *copy = nbi_resize(&p->heap, NULL, 0, strlen(text) + 1);
-    if (!copy) { /* shrink to what is counted */
-        a = nbi_resize(&p->heap, *list, (*n + 1) * sizeof *a, *n * sizeof *a);
-        *list = a || !*n ? a : *list;
+    if (!copy)
         return NULL;
-    }
     memcpy(copy, text, strlen(text) + 1);
-    a[*n] = (nbi_argument){.name = copy, .first = *elements, .count = count};
-    *elements = total;
-    return &a[(*n)++];
+    list[*n] = (nbi_argument){.name = copy, .first = *elements, .count = count};
+    *elements += count;
+    return &list[(*n)++];
+}
+
+static bool fits(size_t elements, size_t count)
+{
+    return count < UINT32_MAX / 4 && elements + count < UINT32_MAX / 4;
 }
 
 bool nbi_program_add_in(nb_program *p, const char *name, size_t count, bool shared, bool vector)
 {
-    nbi_argument *a = append(p, &p->in, &p->n_in, &p->in_elements, name, count);
+    if (!fits(p->in_elements, count))
+        return false;
+    nbi_argument *in = make_room(p, p->in, &p->in_room, p->n_in + 1, sizeof *in);
+    p->in = in ? in : p->in;
+    nbi_argument *a = in ? append(p, in, &p->n_in, &p->in_elements, name, count) : NULL;
     if (a) {
         a->shared = shared;
         a->vector = vector || count != 1;
@@ -95,18 +105,15 @@ bool nbi_program_add_in(nb_program *p, const char *name, size_t count, bool shar
 bool nbi_program_add_out(nb_program *p, const char *name, size_t count, bool sum, bool vector)
 {
     const size_t old = p->out_elements;
-    if (count >= UINT32_MAX / 4)
+    if (!fits(old, count))
         return false;
-    uint32_t *r = nbi_resize(&p->heap, p->result, old * sizeof *r, (old + count) * sizeof *r);
-    if (!r && old + count)
+    uint32_t *r = make_room(p, p->result, &p->result_room, old + count, sizeof *r);
+    p->result = r ? r : p->result;
+    nbi_argument *out = r ? make_room(p, p->out, &p->out_room, p->n_out + 1, sizeof *out) : NULL;
+    p->out = out ? out : p->out;
+    nbi_argument *a = out ? append(p, out, &p->n_out, &p->out_elements, name, count) : NULL;
+    if (!a)
         return false;
-    p->result = r;
-    nbi_argument *a = append(p, &p->out, &p->n_out, &p->out_elements, name, count);
-    if (!a) {
-        r = nbi_resize(&p->heap, p->result, (old + count) * sizeof *r, old * sizeof *r);
-        p->result = r || !old ? r : p->result;
-        return false;
-    }
     memset(r + old, 0, count * sizeof *r);
     a->sum = sum;
     a->vector = vector || count != 1;
@@ -115,8 +122,7 @@ bool nbi_program_add_out(nb_program *p, const char *name, size_t count, bool sum
 
 bool nbi_program_add_guard(nb_program *p, uint32_t node)
 {
-    const size_t n = p->n_guards;
-    uint32_t *g = nbi_resize(&p->heap, p->guard, n * sizeof *g, (n + 1) * sizeof *g);
+    uint32_t *g = make_room(p, p->guard, &p->guard_room, p->n_guards + 1, sizeof *g);
     if (!g)
         return false;
     p->guard = g;

@@ -32,6 +32,7 @@ struct nb_program {
     uint32_t *result; /* the node of each output element */
     uint32_t *guard;  /* nodes that are not 0 in a lane that stays on the branches recorded */
     size_t n_guards;
+    size_t in_room, out_room, result_room, guard_room; /* of these lists */
     size_t recorded;
     bool strict;
     nbi_isa isa;
