@@ -22,6 +22,7 @@ typedef struct replay {
     const nbi_code *code;
     nbi_execute_fn *execute;
     const nbi_row_kernels *kernels;
+    const nbi_vmath *vmath;
     nbi_place *in, *out;         /* of row 0 */
     int64_t rows, chunks, chunk; /* chunks of a row; lanes of a chunk */
     double *sums;                /* [rows, chunks, accumulators, SUM] */
@@ -105,6 +106,7 @@ static void run_units(void *context, int64_t from, int64_t to, int worker)
     station *s = station_of(w, worker);
     nbi_frame f = {.code = c, .kernels = w->kernels, .strict = w->p->strict, .work = s->work};
     f.lanes = w->r->lanes;
+    f.vmath = w->vmath;
     f.in = s->in;
     f.out = s->out;
     for (int64_t u = from; u < to; u++) {
@@ -246,6 +248,7 @@ nb_code nbi_program_run(const nb_program *p, const nb_replay *r, const uint8_t *
     w.rows = r->rows ? r->rows : 1;
     w.execute = nbi_execute_choose(p->isa);
     w.kernels = nbi_row_kernels_choose(p->isa);
+    w.vmath = nbi_vmath_choose(p->isa, r->dtype == NB_F64);
     nb_code code = nbi_places(p, r, shared, summed, w.in, w.out, why);
     if (code == NB_OK &&
         !(w.code = nbi_code_for(p, r->dtype, r->lanes, r->in_place, shared, summed)))
