@@ -28,6 +28,7 @@
 #include <nabla/sparse.h>
 #include <nabla/check.h>
 #include <nabla/params.h>
+#include <nabla/layers.h>
 #include <nabla/losses.h>
 #include <nabla/view.h>
 
