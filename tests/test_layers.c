@@ -3,6 +3,7 @@
  * differences of the layer itself, and floats against doubles. Then what training and evaluation
  * change, shared layers, Monte-Carlo dropout, and what is refused.
  */
+#include "counting.h"
 #include "error_is.h"
 
 enum { MOST = 4000 };
@@ -308,7 +309,7 @@ static nb_var dropped(void *context, const nb_pass *m, nb_var x)
 START_TEST(dropout_by_pass)
 {
     enum { N = 4, PASSES = 4000 };
-    double mean[N], spread[N];
+    double mean[N + 1], spread[N + 1];
     nb_params *p = nb_params_new(&(nb_params_options){.dtype = (nb_dtype)_i});
     nb_tape *t = nb_tape_new(&(nb_options){.dtype = (nb_dtype)_i});
     nb_var x = nb_full(t, NB_SHAPE(N), 3);
@@ -327,7 +328,7 @@ START_TEST(dropout_by_pass)
     }
     ck_assert(nb_set_recording(t, true));
     nb_monte_carlo(&m, &r, 3, dropped, &calls, x, N + 1, mean, spread);
-    ck_assert(isnan(mean[0]) && isnan(spread[N - 1]));
+    ck_assert(isnan(mean[0]) && isnan(spread[N]));
     is(t, NB_ERR_SHAPE, "room for 5");
     nb_monte_carlo(&m, &r, 1, dropped, &calls, x, N, mean, spread);
     is(t, NB_ERR_ARGUMENT, "1 passes");
@@ -458,6 +459,32 @@ START_TEST(what_does_not_fit)
 }
 END_TEST
 
+/* The k-th request for memory is refused, for every k: an error or all is well, and nothing leaks. */
+START_TEST(memory_runs_out)
+{
+    nb_params *p = nb_params_new(NULL);
+    nb_rng r = nb_rng_seed(1);
+    nb_recurrent_layer g = nb_recurrent_new(p, "g", NB_CELL_GRU, 3, 4, NULL, &r);
+    for (size_t k = 1;; k++) {
+        counting c = {.refuse = k};
+        nb_tape *t = nb_tape_new(
+            &(nb_options){.allocator = counting_allocator(&c), .nodes = 16, .bytes = 64});
+        nb_pass m = nb_training_pass(p, t, &r);
+        nb_var x = nb_ones(t, NB_SHAPE(200, 2, 3));
+        nb_var y = nb_recurrent_apply(&g, &m, x, NULL, NULL);
+        nb_var f = nb_cross_entropy(nb_slice(y, 0, 0, 1, 1), 2, (int64_t[]){1, 3}, NULL);
+        const double loss = nb_value(f);
+        ck_assert(!t || nb_status(t) == NB_OK || (nb_status(t) == NB_ERR_MEMORY && isnan(loss)));
+        ck_assert(nb_status(t) != NB_OK || (loss > 0 && nb_backward(f) != NB_ERR_HANDLE));
+        nb_tape_free(t);
+        ck_assert_uint_eq(c.blocks, 0);
+        if (!c.refusals)
+            break;
+    }
+    nb_params_free(p);
+}
+END_TEST
+
 int main(void)
 {
     TCase *c = tcase_create("layers");
@@ -470,5 +497,6 @@ int main(void)
     tcase_add_test(c, perceptron_learns);
     tcase_add_test(c, what_is_not_made);
     tcase_add_test(c, what_does_not_fit);
+    tcase_add_test(c, memory_runs_out);
     return run_case("layers", c);
 }

@@ -201,20 +201,19 @@ nb_mlp nb_mlp_new(nb_params *p, const char *name, int count, const int64_t *size
     return l;
 }
 
-/* What an error left of a stack has no first parameter; asking for it on the tape tells. */
-static bool made(const nb_pass *m, const char *who, nb_param first, nb_var x, nb_var *out)
+/* What an error left of a stack has no first parameter. */
+static bool made(const char *who, nb_param first, nb_var x, nb_var *out)
 {
     if (first >= 0 || !nbi_usable(who, 1, &x, out))
         return first >= 0;
-    *out = nbi_refuse(who, NB_ERR_ARGUMENT, 1, &x, "the layer was not made",
-                      m ? nb_params_message(m->params) : NULL);
+    *out = nbi_refuse(who, NB_ERR_ARGUMENT, 1, &x, "the layer was not made", NULL);
     return false;
 }
 
 nb_var nb_mlp_apply(const nb_mlp *l, const nb_pass *m, nb_var x)
 {
     nb_var out;
-    if (!made(m, "mlp", l->first, x, &out))
+    if (!made("mlp", l->first, x, &out))
         return out;
     for (int k = 0; k < l->layers; k++) {
         const bool last = k == l->layers - 1;
@@ -247,7 +246,7 @@ nb_autoencoder nb_autoencoder_new(nb_params *p, const char *name, int count, con
 nb_var nb_autoencoder_encode(const nb_autoencoder *l, const nb_pass *m, nb_var x)
 {
     nb_var out;
-    if (!made(m, "autoencoder", l->first, x, &out))
+    if (!made("autoencoder", l->first, x, &out))
         return out;
     for (int k = 0; k < l->layers; k++) {
         const nb_linear_layer one = {l->first + 3 * k, l->first + 3 * k + 1};
@@ -259,7 +258,7 @@ nb_var nb_autoencoder_encode(const nb_autoencoder *l, const nb_pass *m, nb_var x
 nb_var nb_autoencoder_decode(const nb_autoencoder *l, const nb_pass *m, nb_var h)
 {
     nb_var out;
-    if (!made(m, "autoencoder", l->first, h, &out))
+    if (!made("autoencoder", l->first, h, &out))
         return out;
     for (int k = l->layers - 1; k >= 0; k--) {
         const nb_activation f = k ? l->f : l->last;

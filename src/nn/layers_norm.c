@@ -10,6 +10,7 @@
  * so that no pass is kept, and nothing cancels where the spread is small beside the mean.
  */
 #include "layer.h"
+#include "model.h"
 #include "refuse.h"
 
 #include <math.h>
@@ -104,12 +105,9 @@ nb_var nb_dropout_apply(const nb_pass *m, nb_var x, double probability)
 static void take_in(nb_var y, int k, int64_t n, double *mean, double *spread)
 {
     const void *data = nb_data(y);
-    const bool single = nb_tape_dtype(y.tape) == NB_F32;
+    const nb_dtype dtype = nb_tape_dtype(y.tape);
     for (int64_t i = 0; i < n; i++) {
-        const double v = !data    ? nb_value(y)
-                         : single ? (double)((const float *)data)[i]
-                                  : ((const double *)data)[i];
-        const double d = v - mean[i];
+        const double v = data ? nbi_load(data, dtype, i) : nb_value(y), d = v - mean[i];
         mean[i] += d / k;
         spread[i] += d * (v - mean[i]);
     }

@@ -14,6 +14,7 @@
  */
 #include "loss.h"
 
+#include "model.h"
 #include "refuse.h"
 
 #include <math.h>
@@ -45,11 +46,9 @@ bool nbi_probable(const char *who, int k, nb_var x, nb_var y, nb_var *out)
 {
     const nb_var both[] = {x, y};
     const void *data = nb_data(both[k]);
-    const bool single = data && nb_tape_dtype(x.tape) == NB_F32;
+    const nb_dtype dtype = nb_tape_dtype(x.tape);
     for (int64_t i = 0; i < nb_size(both[k]); i++) {
-        const double p = !data    ? nb_value(both[k])
-                         : single ? (double)((const float *)data)[i]
-                                  : ((const double *)data)[i];
+        const double p = data ? nbi_load(data, dtype, i) : nb_value(both[k]);
         if (p < 0 || p > 1) {
             *out = nbi_refuse(who, NB_ERR_DOMAIN, 2, both, "a probability lies outside [0, 1]",
                               "element %lld of %c is %g", (long long)i, 'a' + k, p);

@@ -100,9 +100,10 @@ static nb_var along_rows(nb_var x) { return nb_sum_over(x, NB_AXES(-1), false); 
 
 /* ---- distributions --------------------------------------------------------------------------- */
 
-static nb_var likelihood(const char *who, nb_var log_p, const rows *r, const nb_loss_options *o)
+/* With the part s of each label spread over all classes. */
+static nb_var likelihood(const char *who, nb_var log_p, const rows *r, const nb_loss_options *o,
+                         double s)
 {
-    const double s = o ? o->smoothing : 0;
     nb_var loss = nb_neg(nb_reshape(at_label(log_p, r), r->losses));
     if (s != 0) {
         nb_var even = nb_neg(nb_mean_over(log_p, NB_AXES(-1), false));
@@ -121,7 +122,7 @@ nb_var(nb_cross_entropy)(nb_var logits, int64_t n, const int64_t *label, const n
     if (o && !(o->smoothing >= 0 && o->smoothing <= 1))
         return nbi_refuse(who, NB_ERR_ARGUMENT, 1, &logits, "smoothing lies outside [0, 1]",
                           "it is %g", o->smoothing);
-    return likelihood(who, nb_log_softmax(logits, -1), &r, o);
+    return likelihood(who, nb_log_softmax(logits, -1), &r, o, o ? o->smoothing : 0);
 }
 
 nb_var(nb_negative_log_likelihood)(nb_var log_p, int64_t n, const int64_t *label,
@@ -132,8 +133,7 @@ nb_var(nb_negative_log_likelihood)(nb_var log_p, int64_t n, const int64_t *label
     nb_var out;
     if (!read_labels(who, log_p, n, label, o, &r, &out))
         return out;
-    nb_var loss = nb_neg(nb_reshape(at_label(log_p, &r), r.losses));
-    return nbi_reduce_loss(who, loss, o, NB_REDUCE_MEAN, r.left);
+    return likelihood(who, log_p, &r, o, 0);
 }
 
 /* Whether x and y are of one shape, with rows. */
