@@ -28,6 +28,9 @@
 #include <nabla/sparse.h>
 #include <nabla/program.h>
 #include <nabla/check.h>
+#include <nabla/params.h>
+#include <nabla/layers.h>
+#include <nabla/losses.h>
 #include <nabla/view.h>
 
 #endif
