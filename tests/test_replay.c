@@ -1,0 +1,3 @@
+#include "program.h"
+#include "error_is.h"
+int main(void){return 0;}
