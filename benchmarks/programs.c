@@ -121,9 +121,8 @@ int main(int argc, char **argv)
         const char *name;
         bool (*run)(bool quick);
     } cases[] = {{"gmm", bench_gmm},         {"ba", bench_ba},         {"llsq", bench_llsq},
-                 {"lse", bench_lse},              
-                 {"det", bench_det},         {"kmeans", bench_kmeans}, 
-                 {"batch", bench_batch},        
+                 {"lse", bench_lse},         {"lstm", bench_lstm},     {"ode", bench_ode},
+                 {"det", bench_det},         {"kmeans", bench_kmeans}, {"batch", bench_batch},
                  {"threads2", bench_threads}};
     bool right = true;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
