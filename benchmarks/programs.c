@@ -122,7 +122,8 @@ int main(int argc, char **argv)
         bool (*run)(bool quick);
     } cases[] = {{"gmm", bench_gmm},         {"ba", bench_ba},         {"llsq", bench_llsq},
                  {"lse", bench_lse},         {"lstm", bench_lstm},     {"ode", bench_ode},
-                 {"det", bench_det},         {"kmeans", bench_kmeans}, {"batch", bench_batch},
+                 {"det", bench_det},         {"ht", bench_ht},         {"replay", bench_rows},
+                 {"freeze", bench_freeze},   {"kmeans", bench_kmeans}, {"batch", bench_batch},
                  {"threads2", bench_threads}};
     bool right = true;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
