@@ -29,11 +29,12 @@ static inline nb_program *program_freeze(recorded_fn *f, int which, size_t n, co
     nb_var x[PROGRAM_MOST];
     nb_tape *t = nb_tape_new(NULL);
     nb_var y = program_record(t, f, which, n, at, x);
-    nb_program *p = nb_freeze(&(nb_recipe){.n_in = 1,
-                                           .in = &(nb_argument){.name = "x", .count = n, .var = x},
-                                           .n_out = 1,
-                                           .out = &(nb_argument){.name = "y", .count = 1, .var = &y},
-                                           .strict = strict});
+    nb_program *p =
+        nb_freeze(&(nb_recipe){.n_in = 1,
+                               .in = &(nb_argument){.name = "x", .count = n, .var = x},
+                               .n_out = 1,
+                               .out = &(nb_argument){.name = "y", .count = 1, .var = &y},
+                               .strict = strict});
     ck_assert_msg(p != NULL, "%s", nb_message(t));
     nb_tape_free(t);
     return p;

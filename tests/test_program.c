@@ -22,7 +22,8 @@ static double sample(const double *range, size_t k, int l)
         return range[2 * k];
     if (l < n * n)
         return k == 0 ? hard[l % n] : k == 1 ? hard[l / n] : hard[(l + 3) % n];
-    return range[2 * k] + (range[2 * k + 1] - range[2 * k]) * (0.5 + 0.5 * sin(1.7 * l + (double)k));
+    return range[2 * k] +
+           (range[2 * k + 1] - range[2 * k]) * (0.5 + 0.5 * sin(1.7 * l + (double)k));
 }
 
 typedef struct comparison {
@@ -31,7 +32,8 @@ typedef struct comparison {
     int which;
     size_t n;
     const double *x; /* [LANES, n] */
-    double scale, ulps; /* the error allowed, in units of the last place of what is compared or of scale */
+    double scale,
+        ulps; /* the error allowed, in units of the last place of what is compared or of scale */
 } comparison;
 
 /* Runs the gradient program of f and compares each lane with a tape of its own. */
@@ -52,9 +54,9 @@ static void agree_with_tape(const comparison *c, bool strict)
         nb_reset(t);
         nb_var f = program_record(t, c->f, c->which, c->n, c->x + (size_t)l * c->n, v);
         ck_assert(nb_backward(f) == NB_OK);
-        ck_assert_msg(program_near(y[l], nb_value(f), c->scale, c->ulps), "%s, lane %d at %g %g: %.17g, not %.17g",
-                      c->name, l, c->x[(size_t)l * c->n], c->n > 1 ? c->x[(size_t)l * c->n + 1] : 0,
-                      y[l], nb_value(f));
+        ck_assert_msg(program_near(y[l], nb_value(f), c->scale, c->ulps),
+                      "%s, lane %d at %g %g: %.17g, not %.17g", c->name, l, c->x[(size_t)l * c->n],
+                      c->n > 1 ? c->x[(size_t)l * c->n + 1] : 0, y[l], nb_value(f));
         for (size_t k = 0; k < c->n; k++)
             ck_assert_msg(program_near(d[(size_t)l * c->n + k], nb_grad(v[k]), c->scale, c->ulps),
                           "%s, lane %d at %g %g: slope %zu is %.17g, not %.17g", c->name, l,
@@ -110,13 +112,13 @@ START_TEST(functions_of_many_agree_with_the_tape)
         for (int k = 0; k < MANY; k++) /* small whole numbers: ties, and exact sums */
             x[l * MANY + k] = l < 40 ? (l * 7 + k * 5) % 5 - 2 : 3 * sin(l + 0.7 * k);
     for (int k = 0; k < MANY; k++) {
-        x[k] = 0;                                  /* norm at the origin, all tied */
-        x[MANY + k] = -INFINITY;                   /* logsumexp of nothing */
-        x[2 * MANY + k] = k ? -1e5 : (double)INFINITY;     /* and of everything */
-        x[3 * MANY + k] = k % 3 ? 1 : (double)INFINITY;    /* infinite ties */
-        x[4 * MANY + k] = k == 5 ? (double)NAN : k;        /* NaN stays */
-        x[5 * MANY + k] = 1e200;                   /* norm without overflow */
-        x[6 * MANY + k] = 1e-200;                  /* and underflow */
+        x[k] = 0;                                       /* norm at the origin, all tied */
+        x[MANY + k] = -INFINITY;                        /* logsumexp of nothing */
+        x[2 * MANY + k] = k ? -1e5 : (double)INFINITY;  /* and of everything */
+        x[3 * MANY + k] = k % 3 ? 1 : (double)INFINITY; /* infinite ties */
+        x[4 * MANY + k] = k == 5 ? (double)NAN : k;     /* NaN stays */
+        x[5 * MANY + k] = 1e200;                        /* norm without overflow */
+        x[6 * MANY + k] = 1e-200;                       /* and underflow */
     }
     for (int f = 0; f < 9; f++) {
         /* What the two disagree on by design is left out: inf - inf and 0 inf inside sums */
@@ -145,7 +147,8 @@ static nb_var composite(const nb_var *x, int which)
     case 0: return nb_add(nb_mul(w, w), nb_sigmoid(v));
     case 1: return nb_logaddexp(nb_mul(w, x[4]), nb_softplus(s));
     case 2: return nb_where(nb_gt(x[0], x[1]), nb_mul(w, v), nb_div(v, nb_add(2, nb_square(w))));
-    default: return nb_sub(nb_sub(nb_mul(x[0], x[1]), nb_mul(x[2], x[3])), nb_mul(x[0], nb_neg(x[4])));
+    default:
+        return nb_sub(nb_sub(nb_mul(x[0], x[1]), nb_mul(x[2], x[3])), nb_mul(x[0], nb_neg(x[4])));
     }
 }
 
@@ -181,23 +184,37 @@ START_TEST(matrices_agree_with_the_tape)
     out[0] = composite(v, 0);
     out[1] = composite(v, 1);
     const nb_argument in = {.name = "x", .count = WIDE, .var = v};
-    nb_program *two = nb_freeze(&(nb_recipe){
-        .n_in = 1, .in = &in, .n_out = 1, .out = &(nb_argument){.name = "y", .count = 2, .var = out}});
-    nb_program *one = nb_freeze(&(nb_recipe){
-        .n_in = 1, .in = &in, .n_out = 1, .out = &(nb_argument){.name = "y", .count = 1, .var = out}});
+    nb_program *two =
+        nb_freeze(&(nb_recipe){.n_in = 1,
+                               .in = &in,
+                               .n_out = 1,
+                               .out = &(nb_argument){.name = "y", .count = 2, .var = out}});
+    nb_program *one =
+        nb_freeze(&(nb_recipe){.n_in = 1,
+                               .in = &in,
+                               .n_out = 1,
+                               .out = &(nb_argument){.name = "y", .count = 1, .var = out}});
     nb_program *jacobian = nb_program_jacobian(two, NULL, NULL);
     nb_program *hessian = nb_program_hessian(one, NULL, false, NULL);
     nb_program *diagonal = nb_program_hessian(one, NULL, true, NULL);
     ck_assert(jacobian && hessian && diagonal);
     const nb_lanes points = {.data = x};
     ck_assert(!nb_program_run(
-        jacobian, &(nb_replay){.lanes = LANES, .in = &points, .out = (nb_lanes[]){{.data = y}, {.data = j}}}, NULL));
-    ck_assert(!nb_program_run(
-        hessian, &(nb_replay){.lanes = LANES, .in = &points, .out = (nb_lanes[]){{.data = f}, {.data = g}, {.data = h}}},
+        jacobian,
+        &(nb_replay){.lanes = LANES, .in = &points, .out = (nb_lanes[]){{.data = y}, {.data = j}}},
         NULL));
-    ck_assert(!nb_program_run(
-        diagonal, &(nb_replay){.lanes = LANES, .in = &points, .out = (nb_lanes[]){{.data = f}, {.data = g}, {.data = only}}},
-        NULL));
+    ck_assert(
+        !nb_program_run(hessian,
+                        &(nb_replay){.lanes = LANES,
+                                     .in = &points,
+                                     .out = (nb_lanes[]){{.data = f}, {.data = g}, {.data = h}}},
+                        NULL));
+    ck_assert(
+        !nb_program_run(diagonal,
+                        &(nb_replay){.lanes = LANES,
+                                     .in = &points,
+                                     .out = (nb_lanes[]){{.data = f}, {.data = g}, {.data = only}}},
+                        NULL));
     double worst = 0;
     for (int l = 0; l < LANES; l += 7) {
         double jt[2 * WIDE], ht[WIDE * WIDE];
@@ -247,7 +264,9 @@ START_TEST(products_with_the_jacobian_are_transposed)
     ck_assert_str_eq(nb_program_out(vjp, 0).name, "d x");
     ck_assert_str_eq(nb_program_in(jvp, 1).name, "v x");
     ck_assert_str_eq(nb_program_out(jvp, 0).name, "t y");
-    nb_replay r = {.lanes = LANES, .in = (nb_lanes[]){{.data = x}, {.data = u}}, .out = (nb_lanes[]){{.data = y}, {.data = g}}};
+    nb_replay r = {.lanes = LANES,
+                   .in = (nb_lanes[]){{.data = x}, {.data = u}},
+                   .out = (nb_lanes[]){{.data = y}, {.data = g}}};
     ck_assert(!nb_program_run(grad, &r, NULL));
     r.out = (nb_lanes[]){{.data = ju}};
     ck_assert(!nb_program_run(vjp, &r, NULL));
@@ -276,10 +295,11 @@ END_TEST
 
 static nb_program *freeze_one(nb_tape *t, size_t n, const nb_var *x, nb_var y)
 {
-    nb_program *p = nb_freeze(&(nb_recipe){.n_in = 1,
-                                           .in = &(nb_argument){.name = "x", .count = n, .var = x},
-                                           .n_out = 1,
-                                           .out = &(nb_argument){.name = "y", .count = 1, .var = &y}});
+    nb_program *p =
+        nb_freeze(&(nb_recipe){.n_in = 1,
+                               .in = &(nb_argument){.name = "x", .count = n, .var = x},
+                               .n_out = 1,
+                               .out = &(nb_argument){.name = "y", .count = 1, .var = &y}});
     ck_assert_msg(p != NULL, "%s", nb_message(t));
     return p;
 }
@@ -315,8 +335,9 @@ static nb_var minor_of(const nb_var *a, int n, int row, unsigned taken)
     for (int c = 0; c < n; c++) {
         if (taken >> c & 1)
             continue;
-        nb_var term = row == n - 1 ? a[row * n + c] :
-                                     nb_mul(a[row * n + c], minor_of(a, n, row + 1, taken | 1U << c));
+        nb_var term = row == n - 1
+                          ? a[row * n + c]
+                          : nb_mul(a[row * n + c], minor_of(a, n, row + 1, taken | 1U << c));
         s = sign > 0 ? nb_add(s, term) : nb_sub(s, term);
         sign = -sign;
     }
@@ -376,10 +397,11 @@ START_TEST(what_cannot_be_frozen_is_named)
     nb_mark m = nb_tape_mark(t);
     nb_var gone = nb_cos(x);
     nb_rewind(m);
-    ck_assert(!nb_freeze(&(nb_recipe){.n_in = 1,
-                                      .in = &(nb_argument){.name = "in", .count = 1, .var = &x},
-                                      .n_out = 1,
-                                      .out = &(nb_argument){.name = "y", .count = 1, .var = &gone}}));
+    ck_assert(
+        !nb_freeze(&(nb_recipe){.n_in = 1,
+                                .in = &(nb_argument){.name = "in", .count = 1, .var = &x},
+                                .n_out = 1,
+                                .out = &(nb_argument){.name = "y", .count = 1, .var = &gone}}));
     is(t, NB_ERR_HANDLE, "is stale");
     ck_assert(!nb_freeze(NULL));
     nb_tape_free(t);
@@ -420,20 +442,21 @@ START_TEST(out_of_memory_anywhere_loses_nothing)
     for (size_t k = 1; refused; k++) {
         c = (counting){.refuse = k, .for_ever = k % 2};
         nb_reason why = {""};
-        nb_program *p = nb_freeze(
-            &(nb_recipe){.n_in = 1,
-                         .in = &(nb_argument){.name = "x", .count = WIDE, .var = x},
-                         .n_out = 1,
-                         .out = &(nb_argument){.name = "y", .count = 1, .var = &y},
-                         .allocator = &a});
+        nb_program *p =
+            nb_freeze(&(nb_recipe){.n_in = 1,
+                                   .in = &(nb_argument){.name = "x", .count = WIDE, .var = x},
+                                   .n_out = 1,
+                                   .out = &(nb_argument){.name = "y", .count = 1, .var = &y},
+                                   .allocator = &a});
         nb_program *q = p ? nb_program_hessian(p, NULL, false, &why) : NULL;
         const nb_code ran =
-            q ? nb_program_run(q,
-                               &(nb_replay){.lanes = 3,
-                                            .in = &(nb_lanes){.data = xs},
-                                            .out = (nb_lanes[]){{.data = f}, {.data = d}, {.data = h}}},
-                               &why) :
-                NB_ERR_MEMORY;
+            q ? nb_program_run(
+                    q,
+                    &(nb_replay){.lanes = 3,
+                                 .in = &(nb_lanes){.data = xs},
+                                 .out = (nb_lanes[]){{.data = f}, {.data = d}, {.data = h}}},
+                    &why)
+              : NB_ERR_MEMORY;
         refused = c.refusals > 0;
         if (!p)
             is(t, NB_ERR_MEMORY, "memory");

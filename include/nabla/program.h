@@ -9,8 +9,9 @@
  *     nb_var f = nb_tanh(nb_mul(w, nb_sub(x[0], nb_sin(x[1]))));
  *
  *     nb_program *p = nb_freeze(&(nb_recipe){
- *         .n_in = 2, .in = (nb_argument[]){{"x", 2, x}, {"w", 1, &w, .shared = true}},
- *         .n_out = 1, .out = (nb_argument[]){{"f", 1, &f}}});
+ *         .n_in = 2, .in = (nb_argument[]){{.name = "x", .count = 2, .var = x},
+ *                                          {.name = "w", .count = 1, .var = &w, .shared = true}},
+ *         .n_out = 1, .out = &(nb_argument){.name = "f", .count = 1, .var = &f}});
  *     nb_program *g = nb_program_gradient(p, NULL, NULL);       f, then the gradients by x and w
  *
  *     nb_program_run(g, &(nb_replay){.lanes = n,

@@ -35,7 +35,8 @@ enum nbi_instruction_code {
         NBI_DO_neg,
     NBI_DO_recip,
     NBI_DO_abs,
-    NBI_DO_where,      /* c ? a : b, each at a step of its own */
+    NBI_DO_where,      /* a ? b : c, each at a step of its own */
+    NBI_DO_fma,        /* a b + c, in one rounding, likewise */
     NBI_DO_row,        /* row `of`, by its kernel */
     NBI_DO_sum,        /* of the runs [first, first + count) */
     NBI_DO_accumulate, /* the same, over the lanes, added to accumulator `of` */

@@ -58,11 +58,15 @@ static size_t find(const nbi_dag *d, const nbi_dag_node *n)
     return s;
 }
 
-static bool grow(nbi_dag *d)
+bool nbi_dag_reserve(nbi_dag *d, size_t room)
 {
-    const size_t room = d->room ? 2 * d->room : FIRST_ROOM, slots = 2 * room;
+    if (room <= d->room)
+        return true;
     if (room > UINT32_MAX / 4)
         return false;
+    size_t slots = 2 * FIRST_ROOM;
+    while (slots < 2 * room)
+        slots *= 2;
     nbi_dag_node *node = nbi_resize(d->heap, d->node, d->room * sizeof *node, room * sizeof *node);
     if (!node)
         return false;
@@ -82,7 +86,8 @@ static bool grow(nbi_dag *d)
 
 static uint32_t intern(nbi_dag *d, const nbi_dag_node *n)
 {
-    if (d->failed || (2 * d->count >= d->slots && !grow(d))) {
+    const bool full = d->count == d->room || 2 * d->count >= d->slots;
+    if (d->failed || (full && !nbi_dag_reserve(d, 2 * d->room + FIRST_ROOM))) {
         d->failed = true;
         return NBI_DAG_NONE;
     }

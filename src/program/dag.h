@@ -47,6 +47,8 @@ typedef struct nbi_dag {
 
 void nbi_dag_open(nbi_dag *d, nbi_heap *heap);
 void nbi_dag_close(nbi_dag *d);
+/* Room for so many nodes in all. False if there is no memory. */
+bool nbi_dag_reserve(nbi_dag *d, size_t room);
 uint32_t nbi_dag_op(nbi_dag *d, uint32_t code, uint32_t a, uint32_t b, uint32_t c);
 uint32_t nbi_dag_constant(nbi_dag *d, double value);
 uint32_t nbi_dag_input(nbi_dag *d, size_t place);

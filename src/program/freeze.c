@@ -158,9 +158,11 @@ static bool place_inputs(nbi_freeze *f)
     return !f->p->dag.failed;
 }
 
-static void mark(nbi_freeze *f)
+/* Marks what the outputs need, and makes room for it. */
+static bool mark(nbi_freeze *f)
 {
     const nb_recipe *r = f->recipe;
+    size_t needed = f->p->dag.count;
     for (size_t k = 0; k < r->n_out; k++)
         for (size_t e = 0; e < r->out[k].count; e++)
             need(f, r->out[k].var[e].index);
@@ -172,7 +174,9 @@ static void mark(nbi_freeze *f)
         const size_t n = nbi_operands(f->t, i);
         for (size_t k = 0; k < n; k++)
             need(f, nbi_operand(f->t, i, k));
+        needed++;
     }
+    return nbi_dag_reserve(&f->p->dag, needed);
 }
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
@@ -308,10 +312,7 @@ nb_program *nb_freeze(const nb_recipe *r)
     }
     f.p->strict = r->strict;
     bool done = add_arguments(&f) && open_range(&f) && place_inputs(&f);
-    if (done) {
-        mark(&f);
-        done = walk(&f) && nbi_program_prune(f.p);
-    }
+    done = done && mark(&f) && walk(&f) && nbi_program_prune(f.p);
     nbi_resize(&f.p->heap, f.number, (f.high - f.low) * sizeof *f.number, 0);
     if (done)
         return f.p;

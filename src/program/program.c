@@ -152,17 +152,24 @@ static void copy_marked(nbi_dag *to, const nbi_dag *from, uint32_t *number)
     }
 }
 
-static void mark(const nb_program *p, uint32_t *number)
+/* Marks what is needed; how many nodes that is. */
+static size_t mark(const nb_program *p, uint32_t *number)
 {
+    size_t needed = 0;
     const nbi_dag *d = &p->dag;
     memset(number, 0xff, d->count * sizeof *number);
     for (size_t k = 0; k < p->out_elements; k++)
         number[p->result[k]] = 0;
     for (size_t k = 0; k < p->n_guards; k++)
         number[p->guard[k]] = 0;
-    for (size_t i = d->count; i-- > 0;)
-        for (int k = 0; number[i] != NBI_DAG_NONE && k < nbi_dag_arity(d->node[i].code); k++)
+    for (size_t i = d->count; i-- > 0;) {
+        if (number[i] == NBI_DAG_NONE)
+            continue;
+        needed++;
+        for (int k = 0; k < nbi_dag_arity(d->node[i].code); k++)
             number[d->node[i].in[k]] = 0;
+    }
+    return needed;
 }
 
 bool nbi_program_prune(nb_program *p)
@@ -174,10 +181,16 @@ bool nbi_program_prune(nb_program *p)
     uint32_t *number = nbi_resize(&p->heap, NULL, 0, bytes);
     if (!number)
         return bytes == 0;
-    mark(p, number);
+    const size_t needed = mark(p, number);
+    if (needed == p->dag.count) {
+        nbi_resize(&p->heap, number, bytes, 0);
+        return true;
+    }
     nbi_dag_open(&fresh, &p->heap);
-    copy_marked(&fresh, &p->dag, number);
-    const bool done = !fresh.failed;
+    bool done = nbi_dag_reserve(&fresh, needed);
+    if (done)
+        copy_marked(&fresh, &p->dag, number);
+    done = done && !fresh.failed;
     for (size_t k = 0; done && k < p->out_elements; k++)
         p->result[k] = number[p->result[k]];
     for (size_t k = 0; done && k < p->n_guards; k++)

@@ -198,6 +198,8 @@ static void emit_row(selection *w, uint32_t i)
         code = NBI_DO_abs;
     else if (n->code == NBI_ROW_where)
         code = NBI_DO_where;
+    else if (n->code == NBI_ROW_fma)
+        code = NBI_DO_fma;
     nbi_instruction *to = emit(w, once, code, i);
     if (!to)
         return;
