@@ -81,7 +81,13 @@ nb_program *programs_freeze_derived(nb_tape *t, size_t n_in, const nb_argument *
 
 void programs_run(const nb_program *p, int64_t lanes, const nb_lanes *in, const nb_lanes *out)
 {
-    const nb_replay r = {.lanes = lanes, .in = in, .out = out, .dtype = NB_F64};
+    programs_run_rows(p, 1, lanes, in, out);
+}
+
+void programs_run_rows(const nb_program *p, int64_t rows, int64_t lanes, const nb_lanes *in,
+                       const nb_lanes *out)
+{
+    const nb_replay r = {.lanes = lanes, .rows = rows, .in = in, .out = out, .dtype = NB_F64};
     nb_reason why;
     if (nb_program_run(p, &r, &why) != NB_OK) {
         fprintf(stderr, "programs: %s\n", why.text);

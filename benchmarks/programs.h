@@ -42,6 +42,8 @@ void programs_time(const contest *c, bool quick);
 nb_program *programs_made(nb_program *p, const nb_reason *why, const nb_tape *t);
 /* Over doubles, on this thread. A replay that fails ends the benchmark. */
 void programs_run(const nb_program *p, int64_t lanes, const nb_lanes *in, const nb_lanes *out);
+void programs_run_rows(const nb_program *p, int64_t rows, int64_t lanes, const nb_lanes *in,
+                       const nb_lanes *out);
 
 /* Where an argument stands: [lanes, elements]; its transpose, with n lanes; rows of [.., elements], one
  * named for each lane. Of shared inputs and sums only the address counts. */
@@ -53,6 +55,11 @@ static inline nb_lanes across(const double *x, int64_t n)
 static inline nb_lanes rows_of(const double *x, const int64_t *index)
 {
     return (nb_lanes){.data = (void *)(uintptr_t)x, .index = index};
+}
+/* A dense array for each row, so many numbers apart. */
+static inline nb_lanes row_by_row(const double *x, int64_t row)
+{
+    return (nb_lanes){.data = (void *)(uintptr_t)x, .row = row};
 }
 
 /* Arguments of a recipe: lane by lane; shared by, or summed over, all lanes. */

@@ -8,9 +8,9 @@
  * Q_k lower triangular with exp(q_k) on its diagonal and l_k below it, column by column; the prior is
  * Wishart's. Sought are f and its gradient by alpha, mu, q and l.
  *
- * With programs: t of all points for one k after the other, the component's parameters shared; then
+ * With programs: t of all points, a row of lanes for each k, whose parameters the row shares; then
  * the log-sum-exp over k point by point, with its gradient, the responsibilities; then for each k
- * what these pull back to the parameters, summed over the points. The log-sum-exp of alpha is the
+ * what these pull back to the parameters, summed over the points, row by row. The log-sum-exp of alpha is the
  * same program on one lane, and the prior has the components as its lanes.
  */
 #include "programs.h"
@@ -247,20 +247,18 @@ static void make(gmm *m)
     nb_tape_free(t);
 }
 
-/* t of all points, component by component; or what the weights w on t pull back. */
+/* t of all points, a component a row; or what the weights w on t pull back. */
 static void components(gmm *m, bool back)
 {
     const int64_t n = (int64_t)m->n;
-    for (int k = 0; k < K; k++) {
-        const double *p = m->p;
-        double *g = m->g;
-        const nb_lanes in[] = {across(m->xt, n),     dense(p + ALPHA + k),   dense(p + MU + k * D),
-                               dense(p + Q + k * D), dense(p + L + k * LOW), dense(m->w + k * n)};
-        const nb_lanes out[] = {dense(g + ALPHA + k), dense(g + MU + k * D), dense(g + Q + k * D),
-                                dense(g + L + k * LOW)};
-        const nb_lanes t = dense(m->t + k * n);
-        programs_run(back ? m->pull : m->term, n, in, back ? out : &t);
-    }
+    const double *p = m->p;
+    double *g = m->g;
+    const nb_lanes in[] = {across(m->xt, n),     row_by_row(p + ALPHA, 1), row_by_row(p + MU, D),
+                           row_by_row(p + Q, D), row_by_row(p + L, LOW),   row_by_row(m->w, n)};
+    const nb_lanes out[] = {row_by_row(g + ALPHA, 1), row_by_row(g + MU, D), row_by_row(g + Q, D),
+                            row_by_row(g + L, LOW)};
+    const nb_lanes t = row_by_row(m->t, n);
+    programs_run_rows(back ? m->pull : m->term, K, n, in, back ? out : &t);
 }
 
 static void nabla(void *data)
