@@ -253,10 +253,10 @@ static void nabla(void *data)
 
 /* ---- the case -------------------------------------------------------------------------------- */
 
-/* Cameras some way in front of the points; the second one is not turned. */
+/* Cameras some way in front of the points, the second one not turned; observations go through both in
+ * turn. */
 static void open_bundle(bundle *b)
 {
-    nb_rng r = nb_rng_seed(3);
     *b = (bundle){.camera = programs_random(CAMERAS * CAMERA, -0.2, 0.2, 1),
                   .point = programs_random(POINTS * 3, -1, 1, 2),
                   .weight = programs_random(SEEN, 0.5, 1.5, 3),
@@ -275,7 +275,7 @@ static void open_bundle(bundle *b)
     memset(b->camera + CAMERA, 0, 3 * sizeof *b->camera);
     for (size_t i = 0; i < SEEN; i++) {
         b->at_camera[i] = (int64_t)(i % CAMERAS);
-        b->at_point[i] = (int64_t)nb_rng_below(&r, POINTS);
+        b->at_point[i] = (int64_t)(i % POINTS);
     }
 }
 

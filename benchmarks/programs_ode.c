@@ -5,22 +5,28 @@
  *
  * by 1000 steps of the classical Runge-Kutta method to time 2; the gradient of y_(n-1) there by x.
  *
- * A step's new y_i depends on y_(i-4) to y_i and x_(i-3) to x_i: a program whose lanes are the states,
- * with windows that overlap as its inputs. In front of the states stand a 1, whose x is 0 (so that
- * y_0 is no exception), and zeros. All states in time are kept; on the way back the same program's
- * pulled-back windows are laid over one another in C.
+ * State i needs nothing but state i - 1: the four values at which a step's slopes are taken, of all
+ * steps. So programs have the steps as their lanes, and go from state to state:
+ *
+ *     rise(s)  = h/6 x_i (p_1 + 2 p_2 + 2 p_3 + p_4)(s),    p the four values of state i - 1, 1 for i = 0,
+ *     y(s + 1) = y(s) + rise(s),                            a sum in C,
+ *     the four = y, y + h/2 x_i p_1, y + h/2 x_i p_2, y + h x_i p_3.
+ *
+ * Back from the last state to the first, each is pulled back, and the sum runs the other way.
  */
 #include "programs.h"
 
-enum { STATES = 100, STEPS = 1000, SMALL = 40, PAD = 4, ROW = PAD + STATES, REACH = PAD + 1 };
+enum { STATES = 100, STEPS = 1000, SMALL = 40, SLOPES = 4 };
+
+static const double share[SLOPES] = {1, 2, 2, 1}, reach[SLOPES] = {0, 0.5, 0.5, 1};
 
 typedef struct ode {
     int steps;
     double x[STATES], y[STATES], hand_g[STATES], g[STATES], nabla_y;
-    double *kept;       /* by hand: each step's y and the three states within it */
-    double padded[ROW]; /* x behind zeros, of which the first PAD - 1 windows' begin before it */
-    double *path;       /* [STEPS + 1, ROW] */
-    nb_program *step, *back;
+    double *kept; /* by hand: each step's y and the three states within it */
+    double *at; /* by programs: [1 + STATES, SLOPES, steps], ones for the state before the first */
+    double *rise, *d, *d_before; /* [steps], [SLOPES steps] twice */
+    nb_program *rises, *inner, *rises_back, *inner_back;
 } ode;
 
 static double width(const ode *o) { return 2. / o->steps; }
@@ -80,7 +86,6 @@ static void hand(void *data)
     ode *o = data;
     const double h = width(o);
     double d[STATES] = {0}, dk[STATES], dz[STATES], sum[STATES];
-    static const double share[] = {1, 2, 2, 1}, reach[] = {0, 0.5, 0.5, 1};
     memset(o->y, 0, sizeof o->y);
     for (int s = 0; s < o->steps; s++) {
         double *at = o->kept + (size_t)s * 4 * STATES;
@@ -106,36 +111,43 @@ static void hand(void *data)
 
 /* ---- recorded -------------------------------------------------------------------------------- */
 
-/* The new y_i from the windows y_(i-4).. and x_(i-3).. */
-static nb_var record(const nb_var *y, const nb_var *x, double h)
+/* How far a step takes y, from the state before. */
+static nb_var record_rise(const nb_var *p, nb_var x, double h)
 {
-    nb_var k[4], sum = nb_num(0);
-    for (int stage = 0; stage < 4; stage++) {
-        static const double share[] = {1, 2, 2, 1}, reach[] = {0, 0.5, 0.5, 1};
-        for (int m = PAD - 1; m >= stage; m--) {
-            nb_var at = stage ? nb_add(y[m], nb_mul(h * reach[stage], k[m - 1])) : y[m];
-            k[m] = nb_mul(x[m], at);
-        }
-        nb_var part = nb_mul(h / 6 * share[stage], k[PAD - 1]);
-        sum = stage ? nb_add(sum, part) : part;
-    }
-    return nb_add(y[PAD], sum);
+    nb_var sum = p[0];
+    for (int k = 1; k < SLOPES; k++)
+        sum = nb_add(sum, nb_mul(share[k], p[k]));
+    return nb_mul(nb_mul(x, h / 6), sum);
+}
+
+/* The second to fourth value at which slopes are taken. */
+static void record_inner(const nb_var *p, nb_var y, nb_var x, double h, nb_var *to)
+{
+    for (int k = 1; k < SLOPES; k++)
+        to[k - 1] = nb_add(y, nb_mul(nb_mul(x, h * reach[k]), p[k - 1]));
 }
 
 static bool eager(const ode *o, double *g)
 {
     nb_tape *t = nb_tape_new(NULL);
-    nb_var x[ROW], y[2][ROW];
-    for (int i = 0; i < ROW; i++) {
-        x[i] = i < PAD ? nb_constant(t, 0) : nb_input(t, NULL, o->x[i - PAD]);
-        y[0][i] = y[1][i] = nb_constant(t, i == PAD - 1);
-    }
-    for (int s = 0; s < o->steps; s++)
-        for (int i = 0; i < STATES; i++)
-            y[(s + 1) % 2][PAD + i] = record(y[s % 2] + i, x + i + 1, width(o));
-    const bool ok = nb_backward(y[o->steps % 2][ROW - 1]) == NB_OK;
+    nb_var x[STATES], y[STATES];
+    programs_inputs(t, STATES, o->x, x);
     for (int i = 0; i < STATES; i++)
-        g[i] = nb_grad(x[PAD + i]);
+        y[i] = nb_constant(t, 0);
+    for (int s = 0; s < o->steps; s++) {
+        nb_var before[SLOPES], own[SLOPES];
+        for (int k = 0; k < SLOPES; k++)
+            before[k] = nb_constant(t, 1);
+        for (int i = 0; i < STATES; i++) {
+            own[0] = y[i];
+            record_inner(before, y[i], x[i], width(o), own + 1);
+            y[i] = nb_add(y[i], record_rise(before, x[i], width(o)));
+            memcpy(before, own, sizeof own);
+        }
+    }
+    const bool ok = nb_backward(y[STATES - 1]) == NB_OK;
+    for (int i = 0; i < STATES; i++)
+        g[i] = nb_grad(x[i]);
     nb_tape_free(t);
     return ok;
 }
@@ -145,62 +157,77 @@ static bool eager(const ode *o, double *g)
 static void make(ode *o)
 {
     nb_tape *t = nb_tape_new(NULL);
-    nb_var y[REACH], x[PAD];
+    nb_var p[SLOPES], y, x, inner[SLOPES - 1];
     nb_reason why;
-    programs_inputs(t, REACH, o->path, y);
-    programs_inputs(t, PAD, o->padded, x);
-    nb_var z = record(y, x, width(o));
-    const nb_argument in[] = {each("y", REACH, y), each("x", PAD, x)};
-    o->step = programs_freeze(t, 2, in, each("z", 1, &z));
-    o->back = programs_made(nb_program_vjp(o->step, NULL, &why), &why, t);
+    programs_inputs(t, SLOPES, o->x, p);
+    programs_inputs(t, 1, o->x, &y);
+    programs_inputs(t, 1, o->x, &x);
+    nb_var rise = record_rise(p, x, width(o));
+    record_inner(p, y, x, width(o), inner);
+    const nb_argument of_rise[] = {each("p", SLOPES, p), shared("x", 1, &x)};
+    const nb_argument of_inner[] = {each("p", SLOPES - 1, p), shared("x", 1, &x), each("y", 1, &y)};
+    o->rises = programs_freeze(t, 2, of_rise, each("rise", 1, &rise));
+    o->inner = programs_freeze(t, 3, of_inner, each("at", SLOPES - 1, inner));
+    o->rises_back = programs_made(nb_program_vjp(o->rises, NULL, &why), &why, t);
+    o->inner_back = programs_made(nb_program_vjp(o->inner, NULL, &why), &why, t);
     nb_tape_free(t);
 }
 
 static void unmake(ode *o)
 {
-    nb_program_free(o->step);
-    nb_program_free(o->back);
+    nb_program *const programs[] = {o->rises, o->inner, o->rises_back, o->inner_back};
+    for (int k = 0; k < 4; k++)
+        nb_program_free(programs[k]);
 }
 
-static nb_lanes window(const double *x)
+/* State i of all steps, from the state before. */
+static void go(ode *o, int i)
 {
-    nb_lanes w = across(x, 1);
-    return w;
-}
-
-/* Lane l's element e of d belongs to place l + e - ahead. */
-static void lay_over(const double *d, int elements, int ahead, double *to)
-{
-    for (int e = 0; e < elements; e++) {
-        const int shift = ahead - e;
-        for (int l = shift; l < STATES; l++)
-            to[l - shift] += d[e * STATES + l];
+    const int n = o->steps;
+    double *at = o->at + (i + 1) * SLOPES * n, y = 0;
+    const nb_lanes in[] = {across(at - SLOPES * n, n), dense(o->x + i), dense(at)};
+    const nb_lanes rise = dense(o->rise), inner = across(at + n, n);
+    programs_run(o->rises, n, in, &rise);
+    for (int s = 0; s < n; s++) {
+        at[s] = y;
+        y += o->rise[s];
     }
+    programs_run(o->inner, n, in, &inner);
+    o->nabla_y = y;
+}
+
+/* From d, by what it is in state i that y's last value depends on, to the same of the state before. */
+static void come_back(ode *o, int i)
+{
+    const int n = o->steps;
+    const double *at = o->at + i * SLOPES * n, by_last = i == STATES - 1;
+    double dy = by_last, *by_y = o->rise, by_x[2] = {0};
+    const nb_lanes in[] = {across(at, n), dense(o->x + i), dense(at), across(o->d + n, n)};
+    const nb_lanes out[] = {across(o->d_before, n), dense(by_x), dense(by_y)};
+    programs_run(o->inner_back, n, in, out);
+    for (int s = n; s-- > 0;) {
+        const double here = o->d[s] + by_y[s];
+        by_y[s] = dy;
+        dy += here;
+    }
+    const nb_lanes rise[] = {across(at, n), dense(o->x + i), dense(by_y)};
+    const nb_lanes rest[] = {across(o->d, n), dense(by_x + 1)};
+    programs_run(o->rises_back, n, rise, rest);
+    for (int k = 0; k < (SLOPES - 1) * n; k++)
+        o->d[k] += o->d_before[k];
+    o->g[i] = by_x[0] + by_x[1];
 }
 
 static void nabla(void *data)
 {
     ode *o = data;
-    double d[STATES] = {0}, dy[REACH * STATES], dx[PAD * STATES], sum[PAD * STATES] = {0};
-    const nb_lanes x = window(o->padded + 1);
-    for (int s = 0; s < o->steps; s++) {
-        double *y = o->path + s * ROW;
-        const nb_lanes in[] = {window(y), x}, out = dense(y + ROW + PAD);
-        programs_run(o->step, STATES, in, &out);
-    }
-    o->nabla_y = o->path[o->steps * ROW + ROW - 1];
-    d[STATES - 1] = 1;
-    for (int s = o->steps; s-- > 0;) {
-        const nb_lanes in[] = {window(o->path + s * ROW), x, dense(d)};
-        const nb_lanes out[] = {across(dy, STATES), across(dx, STATES)};
-        programs_run(o->back, STATES, in, out);
-        memset(d, 0, sizeof d);
-        lay_over(dy, REACH, PAD, d);
-        for (int i = 0; i < PAD * STATES; i++)
-            sum[i] += dx[i];
-    }
-    memset(o->g, 0, sizeof o->g);
-    lay_over(sum, PAD, PAD - 1, o->g);
+    for (int k = 0; k < SLOPES * o->steps; k++)
+        o->at[k] = 1;
+    for (int i = 0; i < STATES; i++)
+        go(o, i);
+    memset(o->d, 0, (size_t)(SLOPES * o->steps) * sizeof *o->d);
+    for (int i = STATES; i-- > 0;)
+        come_back(o, i);
 }
 
 /* ---- the case -------------------------------------------------------------------------------- */
@@ -220,13 +247,14 @@ static bool right(ode *o)
 
 bool bench_ode(bool quick)
 {
-    ode o = {.kept = bench_numbers(STEPS * 4 * STATES), .path = bench_numbers((STEPS + 1) * ROW)};
+    ode o = {.kept = bench_numbers(STEPS * SLOPES * STATES),
+             .at = bench_numbers((STATES + 1) * SLOPES * STEPS),
+             .rise = bench_numbers((1 + 2 * SLOPES) * STEPS)};
     double *x = programs_random(STATES, 0.5, 1.5, 11);
     bool ok = true;
+    o.d = o.rise + STEPS;
+    o.d_before = o.d + SLOPES * STEPS;
     memcpy(o.x, x, sizeof o.x);
-    memcpy(o.padded + PAD, x, sizeof o.x);
-    for (int s = 0; s <= STEPS; s++)
-        o.path[s * ROW + PAD - 1] = 1;
     for (int small = 1; small >= 0; small--) {
         unmake(&o);
         o.steps = small ? SMALL : STEPS;
@@ -238,6 +266,7 @@ bool bench_ode(bool quick)
     unmake(&o);
     free(x);
     free(o.kept);
-    free(o.path);
+    free(o.at);
+    free(o.rise);
     return ok;
 }
