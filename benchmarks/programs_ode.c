@@ -25,8 +25,8 @@ typedef struct ode {
     double x[STATES], y[STATES], hand_g[STATES], g[STATES], nabla_y;
     double *kept; /* by hand: each step's y and the three states within it */
     double *at; /* by programs: [1 + STATES, SLOPES, steps], ones for the state before the first */
-    double *rise, *d, *d_before; /* [steps], [SLOPES steps] twice */
-    nb_program *rises, *inner, *rises_back, *inner_back;
+    double *rise, *d, *d_before; /* [steps], [SLOPES, steps] twice */
+    nb_program *rises, *inner, *by_y, *by_state;
 } ode;
 
 static double width(const ode *o) { return 2. / o->steps; }
@@ -157,65 +157,79 @@ static bool eager(const ode *o, double *g)
 static void make(ode *o)
 {
     nb_tape *t = nb_tape_new(NULL);
-    nb_var p[SLOPES], y, x, inner[SLOPES - 1];
-    nb_reason why;
+    nb_var p[SLOPES], y, x, rise, own[SLOPES];
     programs_inputs(t, SLOPES, o->x, p);
     programs_inputs(t, 1, o->x, &y);
     programs_inputs(t, 1, o->x, &x);
-    nb_var rise = record_rise(p, x, width(o));
-    record_inner(p, y, x, width(o), inner);
-    const nb_argument of_rise[] = {each("p", SLOPES, p), shared("x", 1, &x)};
-    const nb_argument of_inner[] = {each("p", SLOPES - 1, p), shared("x", 1, &x), each("y", 1, &y)};
-    o->rises = programs_freeze(t, 2, of_rise, each("rise", 1, &rise));
-    o->inner = programs_freeze(t, 3, of_inner, each("at", SLOPES - 1, inner));
-    o->rises_back = programs_made(nb_program_vjp(o->rises, NULL, &why), &why, t);
-    o->inner_back = programs_made(nb_program_vjp(o->inner, NULL, &why), &why, t);
+    rise = record_rise(p, x, width(o));
+    own[0] = y;
+    record_inner(p, y, x, width(o), own + 1);
+    const nb_argument in[] = {each("p", SLOPES, p), shared("x", 1, &x), each("y", 1, &y)};
+    const nb_argument inner = each("inner", SLOPES - 1, own + 1);
+    const nb_argument all[] = {each("rise", 1, &rise), inner};
+    const nb_recipe both = {.n_in = 3, .in = in, .n_out = 2, .out = all};
+    const bool only_y[] = {false, false, true}, others[] = {true, true, false};
+    nb_reason why;
+    nb_program *step = programs_made(nb_freeze(&both), NULL, t);
+    o->rises = programs_freeze(t, 2, in, all[0]);
+    o->inner = programs_freeze(t, 3, in, inner);
+    o->by_y = programs_freeze_derived(t, 3, in, each("own", SLOPES, own), nb_program_vjp, only_y);
+    o->by_state = programs_made(nb_program_vjp(step, others, &why), &why, t);
+    nb_program_free(step);
     nb_tape_free(t);
 }
 
 static void unmake(ode *o)
 {
-    nb_program *const programs[] = {o->rises, o->inner, o->rises_back, o->inner_back};
+    nb_program *const programs[] = {o->rises, o->inner, o->by_y, o->by_state};
     for (int k = 0; k < 4; k++)
         nb_program_free(programs[k]);
+}
+
+/* to[k] = sum + add[0] + ... + add[k - 1] for n places, a multiple of four, in steps of +1 or -1;
+ * returns the sum of all. Four at a time, so that only every fourth addition waits for another. */
+static double running(int n, int step, const double *add, double *to, double sum)
+{
+    for (int k = 0; k < n; k += 4, add += 4 * step, to += 4 * step) {
+        const double one = add[0], two = one + add[step], three = two + add[2 * step];
+        const double four = three + add[3 * step];
+        to[0] = sum;
+        to[step] = sum + one;
+        to[2 * step] = sum + two;
+        to[3 * step] = sum + three;
+        sum += four;
+    }
+    return sum;
 }
 
 /* State i of all steps, from the state before. */
 static void go(ode *o, int i)
 {
     const int n = o->steps;
-    double *at = o->at + (i + 1) * SLOPES * n, y = 0;
+    double *at = o->at + (i + 1) * SLOPES * n;
     const nb_lanes in[] = {across(at - SLOPES * n, n), dense(o->x + i), dense(at)};
     const nb_lanes rise = dense(o->rise), inner = across(at + n, n);
     programs_run(o->rises, n, in, &rise);
-    for (int s = 0; s < n; s++) {
-        at[s] = y;
-        y += o->rise[s];
-    }
+    o->nabla_y = running(n, 1, o->rise, at, 0);
     programs_run(o->inner, n, in, &inner);
-    o->nabla_y = y;
 }
 
-/* From d, by what it is in state i that y's last value depends on, to the same of the state before. */
+/* From d, by what y's last value depends on in state i's four values, to the same of the state before:
+ * first by y alone, which the sum takes back to the rises. */
 static void come_back(ode *o, int i)
 {
     const int n = o->steps;
-    const double *at = o->at + i * SLOPES * n, by_last = i == STATES - 1;
-    double dy = by_last, *by_y = o->rise, by_x[2] = {0};
-    const nb_lanes in[] = {across(at, n), dense(o->x + i), dense(at), across(o->d + n, n)};
-    const nb_lanes out[] = {across(o->d_before, n), dense(by_x), dense(by_y)};
-    programs_run(o->inner_back, n, in, out);
-    for (int s = n; s-- > 0;) {
-        const double here = o->d[s] + by_y[s];
-        by_y[s] = dy;
-        dy += here;
-    }
-    const nb_lanes rise[] = {across(at, n), dense(o->x + i), dense(by_y)};
-    const nb_lanes rest[] = {across(o->d, n), dense(by_x + 1)};
-    programs_run(o->rises_back, n, rise, rest);
-    for (int k = 0; k < (SLOPES - 1) * n; k++)
-        o->d[k] += o->d_before[k];
-    o->g[i] = by_x[0] + by_x[1];
+    const double *at = o->at + i * SLOPES * n;
+    const nb_lanes in[] = {across(at, n), dense(o->x + i), dense(at), across(o->d, n)};
+    const nb_lanes by_y = dense(o->rise);
+    programs_run(o->by_y, n, in, &by_y);
+    running(n, -1, o->rise + n - 1, o->rise + n - 1, i == STATES - 1);
+    const nb_lanes seeds[] = {in[0], in[1], in[2], by_y, across(o->d + n, n)};
+    const nb_lanes out[] = {across(o->d_before, n), dense(o->g + i)};
+    programs_run(o->by_state, n, seeds, out);
+    double *d = o->d;
+    o->d = o->d_before;
+    o->d_before = d;
 }
 
 static void nabla(void *data)
