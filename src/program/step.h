@@ -132,6 +132,14 @@ nbi_step_fn nbi_step_add;                               /* nbi_step_give */
 nbi_step_fn nbi_step_start;  /* nbi_step_seed; clears all adjoints first */
 nbi_step_fn nbi_step_finish; /* nbi_step_seed, of a lent leaf */
 
+/* Whether something has arrived at tensor i; from now on it has. */
+static inline bool nbi_step_arrive(nbi_cell *cells, uint32_t i)
+{
+    const bool before = cells[i].adjoint != 0;
+    cells[i].adjoint = 1;
+    return before;
+}
+
 /* ---- building --------------------------------------------------------------------------------- */
 
 /* An interior array. */
@@ -168,7 +176,8 @@ typedef struct nbi_freezer {
     uint32_t *place;         /* per node of the recording: its copy + 1, or 0 */
     nbi_step_call **call;    /* per node of the step: its call, if it is a record */
     void **adjoint;          /* and its adjoint's array, if there is one yet */
-    uint8_t *reached;
+    uint8_t *
+        reached; /* per node: REACHED, or SURELY, an array into which something arrives in every run */
 } nbi_freezer;
 
 /* Memory of the step's own, or NULL after an error. */
@@ -207,6 +216,12 @@ bool nbi_step_emit_call(nbi_freezer *f, uint32_t i);
  * but the kernel and where the result goes. */
 bool nbi_step_flat(nbi_freezer *f, const nbi_step_call *a, nbi_step_row *to);
 void nbi_step_evaluate(nb_tape *t, uint32_t from, uint32_t to);
+
+/* step_affine.c: x w + b by calls of the kernel, where that is the same. */
+bool nbi_step_is_affine(const nbi_freezer *f, const nbi_step_call *a);
+bool nbi_step_affine_forward(nbi_freezer *f, const nbi_step_call *a);
+bool nbi_step_affine_reverse(nbi_freezer *f, const nbi_step_call *a, const uint32_t *in,
+                             const nb_array *g, const nb_array *to);
 
 /* step_reverse.c */
 bool nbi_step_emit_reverse(nbi_freezer *f);

@@ -186,5 +186,7 @@ bool nbi_step_emit_call(nbi_freezer *f, uint32_t i)
         f->call[i] = a;
     if (a->c.op->view)
         return true;
+    if (nbi_step_is_affine(f, a))
+        return nbi_step_affine_forward(f, a);
     return nbi_step_flat(f, a, &row) ? emit_row(f, a, &row) : nbi_step_emit(f, nbi_step_forward, a);
 }

@@ -101,20 +101,12 @@ const nbi_step_op *nbi_step_sweep_scalars(nb_frozen *s, const nbi_step_op *o)
     return o + 1;
 }
 
-/* Whether something has arrived at node i; from now on it has. */
-static inline bool arrive(nbi_cell *cells, uint32_t i)
-{
-    const bool before = cells[i].adjoint != 0;
-    cells[i].adjoint = 1;
-    return before;
-}
-
 const nbi_step_op *nbi_step_row_reverse(nb_frozen *s, const nbi_step_op *o)
 {
     const nbi_step_row *a = o->args;
     nbi_cell *cells = s->t->hot.cells;
     if (cells[a->node].adjoint != 0)
-        a->reverse(a->n, a->x, a->step, a->r, a->g, a->to, arrive(cells, a->in));
+        a->reverse(a->n, a->x, a->step, a->r, a->g, a->to, nbi_step_arrive(cells, a->in));
     return o + 1;
 }
 
@@ -130,7 +122,7 @@ static void destination(const nb_frozen *s, const nbi_step_pass *a, size_t k)
     a->add[k] = false;
     if (a->to[k]->rank < 0)
         return;
-    a->add[k] = arrive(s->t->hot.cells, a->in[k]);
+    a->add[k] = nbi_step_arrive(s->t->hot.cells, a->in[k]);
     for (size_t j = 0; a->add[k] && j < k; j++)
         if (a->to[j] && a->in[j] == a->in[k] && !a->add[j]) {
             clear(s->t, a->to[j]);
@@ -195,6 +187,6 @@ const nbi_step_op *nbi_step_add(nb_frozen *s, const nbi_step_op *o)
     if (a->to.rank < 0)
         cells[a->node].adjoint += a->scalar ? a->number : total(t, &a->from);
     else
-        nbi_reduce_into(&t->crew, &a->from, &a->to, arrive(cells, a->node));
+        nbi_reduce_into(&t->crew, &a->from, &a->to, nbi_step_arrive(cells, a->node));
     return o + 1;
 }

@@ -41,17 +41,23 @@ static void touch_operands(nbi_freezer *f, const nbi_step_call *a)
 
 /* ---- rules over arrays ----------------------------------------------------------------------- */
 
-/* Whether the operands that want gradients are different tensors of the result's size. */
+/* Whether the operands that want gradients are different nodes. */
 static bool separate(const nbi_freezer *f, const nbi_step_call *a, const uint32_t *in)
 {
     bool all = true;
-    for (size_t k = 0; k < a->c.n_in; k++) {
-        if (!wants(f, in[k]))
-            continue;
-        all = all && a->in[k].rank >= 0 && a->in[k].size == a->out.size;
-        for (size_t j = 0; j < k; j++)
+    for (size_t k = 0; k < a->c.n_in; k++)
+        for (size_t j = 0; wants(f, in[k]) && j < k; j++)
             all = all && in[j] != in[k];
-    }
+    return all;
+}
+
+/* And tensors of the result's size. */
+static bool alike(const nbi_freezer *f, const nbi_step_call *a, const uint32_t *in)
+{
+    bool all = separate(f, a, in);
+    for (size_t k = 0; k < a->c.n_in; k++)
+        if (wants(f, in[k]))
+            all = all && a->in[k].rank >= 0 && a->in[k].size == a->out.size;
     return all;
 }
 
@@ -102,6 +108,16 @@ static bool emit_pass(nbi_freezer *f, nbi_step_call *a)
     }
     touch_operands(f, a);
     return nbi_step_emit(f, nbi_step_reverse, p);
+}
+
+static bool emit_affine(nbi_freezer *f, const nbi_step_call *a)
+{
+    const nbi_record *r = nbi_record_at(f->t, a->node);
+    nb_array g, to[3] = {{0}};
+    bool done = adjoint_of(f, a->node, &g);
+    for (size_t k = 0; k < 3 && done; k++)
+        done = !wants(f, r->in[k]) || adjoint_of(f, r->in[k], &to[k]);
+    return done && nbi_step_affine_reverse(f, a, r->in, &g, to);
 }
 
 /* ---- rules as graph code --------------------------------------------------------------------- */
@@ -257,7 +273,9 @@ static bool emit_record(nbi_freezer *f, uint32_t i)
     }
     if (!r->op->reverse_arrays)
         return emit_rule(f, a);
-    if (separate(f, a, r->in) && nbi_step_flat(f, a, &row))
+    if (nbi_step_is_affine(f, a) && separate(f, a, r->in))
+        return emit_affine(f, a);
+    if (alike(f, a, r->in) && nbi_step_flat(f, a, &row))
         return emit_rows(f, a, &row);
     return emit_pass(f, a);
 }
@@ -305,16 +323,22 @@ static bool emit_scalars(nbi_freezer *f, uint32_t from, uint32_t to)
     return nbi_step_emit(f, nbi_step_sweep_scalars, r);
 }
 
-/* Whether a path from the loss comes to node i and goes on to what is wanted; its operands are marked. */
+enum { REACHED = 1, SURELY = 2 };
+
+/* Whether a path from the loss comes to node i and goes on to what is wanted; its operands are marked.
+ * A rule over arrays that is run writes to all tensors that it is asked to. */
 static bool passes_on(nbi_freezer *f, uint32_t i)
 {
+    nb_tape *t = f->t;
     if (!f->reached[i] || !wants(f, i))
         return false;
-    const size_t n = nbi_operands(f->t, i);
+    const bool record = t->hot.ops[i] == NBI_RECORD;
+    const bool sure = record && f->reached[i] == SURELY && nbi_record_at(t, i)->op->reverse_arrays;
+    const size_t n = nbi_operands(t, i);
     for (size_t k = 0; k < n; k++) {
-        const uint32_t x = nbi_operand(f->t, i, k);
-        if (wants(f, x))
-            f->reached[x] = 1;
+        const uint32_t x = nbi_operand(t, i, k);
+        if (wants(f, x) && f->reached[x] != SURELY)
+            f->reached[x] = sure && nbi_is_tensor(t, x) ? SURELY : REACHED;
     }
     return n > 0;
 }
@@ -342,14 +366,14 @@ static bool emit_down(nbi_freezer *f, uint32_t loss)
     return true;
 }
 
-/* Zeros for the lent gradients that no adjoint reaches. */
+/* Zeros for the lent gradients that no adjoint reaches, or may not in some run. */
 static bool emit_finish(nbi_freezer *f)
 {
     nb_tape *t = f->t;
     for (uint32_t i = 0; i < f->s->nodes; i++) {
         const nbi_record *r = nbi_is_tensor(t, i) ? nbi_record_at(t, i) : NULL;
         nb_array a;
-        if (!r || !r->leaf || !r->grad)
+        if (!r || !r->leaf || !r->grad || f->reached[i] == SURELY)
             continue;
         nbi_step_seed *p = nbi_step_args(f, sizeof *p);
         if (!p || !adjoint_of(f, i, &a))
@@ -374,6 +398,6 @@ bool nbi_step_emit_reverse(nbi_freezer *f)
     memset(f->reached, 0, n);
     if (!mark_wanted(f) || (wants(f, loss) && !emit_start(f, loss)))
         return false;
-    f->reached[loss] = wants(f, loss);
+    f->reached[loss] = wants(f, loss) ? SURELY : 0;
     return emit_down(f, loss) && emit_finish(f);
 }
