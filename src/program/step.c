@@ -212,7 +212,8 @@ nb_frozen *nb_freeze_step(const nb_frozen_recipe *recipe)
     f.t = f.s->t;
     if (freeze(&f))
         return f.s;
-    nbi_fail(from, f.t->code ? f.t->code : NB_ERR_MEMORY, "freeze: %s", f.t->message);
+    nbi_no_memory(f.t, "the plan"); /* unless it says why already */
+    nbi_fail(from, f.t->code, "freeze: %s", f.t->message);
     nb_frozen_free(f.s);
     return NULL;
 }
