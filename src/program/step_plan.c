@@ -55,6 +55,7 @@ static bool widen(nbi_step_map *m)
     wide.value = nbi_resize(m->heap, NULL, 0, bytes);
     if (!wide.key || !wide.value) {
         nbi_resize(m->heap, wide.key, wide.key ? bytes : 0, 0);
+        nbi_resize(m->heap, wide.value, wide.value ? bytes : 0, 0);
         return false;
     }
     memset(wide.key, 0, bytes);
