@@ -293,6 +293,45 @@ START_TEST(test_plan_shares_memory)
 }
 END_TEST
 
+/* Where a kernel's sum of one term is done without the kernel: the signs of zeros too. */
+START_TEST(test_one_row_one_column)
+{
+    double x[4] = {0, -0.0, 3, -2}, w[4] = {-0.0, 0, 1, -1}, b = 0.5, g[2][9];
+    for (int k = 0; k < 2; k++) {
+        nb_tape *t = nb_tape_new(NULL);
+        nb_var input = nb_borrow(t, "x", NB_SHAPE(4), x, g[k]);
+        nb_var y = nb_affine(input, nb_borrow(t, "w", NB_SHAPE(4, 1), w, g[k] + 4),
+                             nb_borrow(t, "b", NB_SHAPE(1), &b, g[k] + 8));
+        nb_var loss = nb_mul(y, -1.5);
+        nb_frozen *f = k ? nb_freeze_step(&(nb_frozen_recipe){.loss = loss}) : NULL;
+        ck_assert_int_eq(k ? nb_frozen_run(f) : nb_backward(loss), NB_OK);
+        nb_frozen_free(f);
+        nb_tape_free(t);
+    }
+    ck_assert(g[1][0] == 0 && g[1][2] == -1.5 && g[1][6] == -4.5 && g[1][8] == -1.5);
+    ck_assert_int_eq(memcmp(g[0], g[1], sizeof g[0]), 0);
+}
+END_TEST
+
+/* An output that is needed early only keeps its number to the end of the run. */
+START_TEST(test_outputs_stay)
+{
+    double w[64], dw[64], first[64];
+    nb_tape *t = nb_tape_new(NULL);
+    fill(w, 64, 2);
+    nb_var x = nb_borrow(t, "x", NB_SHAPE(64), w, dw), y = nb_mul(x, 3), out = y;
+    for (int k = 0; k < 6; k++)
+        y = nb_add(y, 0.25);
+    nb_frozen *f = nb_freeze_step(&(nb_frozen_recipe){.loss = nb_sum(y), .n_out = 1, .out = &out});
+    ck_assert_int_eq(nb_frozen_run(f), NB_OK);
+    for (int i = 0; i < 64; i++)
+        first[i] = w[i] * 3;
+    ck_assert_int_eq(memcmp(first, nb_frozen_data(f, 0), sizeof first), 0);
+    nb_frozen_free(f);
+    nb_tape_free(t);
+}
+END_TEST
+
 /* ---- what varies ----------------------------------------------------------------------------- */
 
 START_TEST(test_scalars)
@@ -560,6 +599,8 @@ int main(void)
     tcase_add_test(c, test_outlives_tape_and_allocates_nothing);
     tcase_add_test(c, test_dropout_draws_anew);
     tcase_add_test(c, test_plan_shares_memory);
+    tcase_add_test(c, test_one_row_one_column);
+    tcase_add_test(c, test_outputs_stay);
     tcase_add_test(c, test_scalars);
     tcase_add_test(c, test_nothing_flows_through_zero);
     tcase_add_test(c, test_detached_and_derived);

@@ -140,16 +140,14 @@ static bool list_ends(nbi_freezer *f)
     return true;
 }
 
-/* What is read after a run stays where it is until then. */
-static bool hold_ends(nbi_freezer *f)
+/* What is read after a run is used when all instructions are past. */
+static bool use_ends(nbi_freezer *f)
 {
     nb_frozen *s = f->s;
-    for (size_t k = 0; k <= s->n_out; k++) {
-        nbi_step_hold(f, s->out[k].data);
-        if (!nbi_step_use(f, &s->out[k].data))
-            return false;
-    }
-    return true;
+    bool done = true;
+    for (size_t k = 0; k <= s->n_out; k++)
+        done = done && nbi_step_use(f, &s->out[k].data);
+    return done;
 }
 
 static bool build(nbi_freezer *f)
@@ -161,7 +159,7 @@ static bool build(nbi_freezer *f)
     nb_set_recording(f->t, false);
     if (f->recipe->loss.tape && !nbi_step_emit_reverse(f))
         return false;
-    return hold_ends(f) && nbi_step_layout(f);
+    return use_ends(f) && nbi_step_layout(f);
 }
 
 /* The generators' states, to be given back. */

@@ -146,7 +146,7 @@ static inline bool nbi_step_arrive(nbi_cell *cells, uint32_t i)
 typedef struct nbi_step_buffer {
     struct nbi_step_buffer *next, *next_dead; /* in the lists by first and by last */
     size_t bytes, offset;
-    size_t first, last; /* instructions that use it; last SIZE_MAX: to be read after the run */
+    size_t first, last; /* instructions that use it; first SIZE_MAX: none yet */
     void *lent;         /* it becomes this memory of the caller's */
 } nbi_step_buffer;
 
@@ -197,8 +197,6 @@ void *nbi_step_array(nbi_freezer *f, size_t bytes, void *lent);
 void nbi_step_touch(nbi_freezer *f, const void *p);
 /* *p too is such an address. */
 bool nbi_step_use(nbi_freezer *f, void *p);
-/* Its array is to be read after the run. */
-void nbi_step_hold(nbi_freezer *f, const void *p);
 bool nbi_step_layout(nbi_freezer *f);
 
 /* step_copy.c */

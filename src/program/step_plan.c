@@ -100,7 +100,7 @@ void nbi_step_touch(nbi_freezer *f, const void *p)
     if (!b)
         return;
     b->first = b->first == SIZE_MAX ? f->s->n : b->first;
-    b->last = b->last == SIZE_MAX ? b->last : f->s->n;
+    b->last = f->s->n;
 }
 
 bool nbi_step_use(nbi_freezer *f, void *p)
@@ -119,15 +119,6 @@ bool nbi_step_use(nbi_freezer *f, void *p)
     f->places = u;
     nbi_step_touch(f, address);
     return true;
-}
-
-void nbi_step_hold(nbi_freezer *f, const void *p)
-{
-    nbi_step_buffer *b = nbi_step_map_get(&f->buffers, p);
-    if (b) {
-        nbi_step_touch(f, p);
-        b->last = SIZE_MAX;
-    }
 }
 
 /* ---- the layout ------------------------------------------------------------------------------ */
@@ -188,17 +179,15 @@ static size_t list_lives(nbi_freezer *f, nbi_step_buffer **born, nbi_step_buffer
         f->s->unshared += b->bytes;
         b->next = born[b->first];
         born[b->first] = b;
-        if (b->last != SIZE_MAX) {
-            b->next_dead = dead[b->last];
-            dead[b->last] = b;
-        }
+        b->next_dead = dead[b->last];
+        dead[b->last] = b;
     }
     return count;
 }
 
 static bool assign_offsets(nbi_freezer *f)
 {
-    const size_t n = f->s->n + 1; /* what is only read afterwards is touched past the end */
+    const size_t n = f->s->n + 1; /* what is read afterwards is used past the end */
     nbi_step_buffer **born = nbi_take(&f->work, 2 * n * sizeof *born, _Alignof(void *));
     if (!born)
         return false;
