@@ -56,13 +56,13 @@ static void scale_f64(int64_t n, double scale, const double *restrict x, double 
                       bool add)
 {
     for (int64_t i = 0; i < n; i++)
-        to[i] = (add ? to[i] : 0) + (scale * x[i] + 0);
+        to[i] = add ? to[i] + (scale * x[i] + 0) : scale * x[i] + 0;
 }
 
 static void scale_f32(int64_t n, float scale, const float *restrict x, float *restrict to, bool add)
 {
     for (int64_t i = 0; i < n; i++)
-        to[i] = (add ? to[i] : 0) + (scale * x[i] + 0);
+        to[i] = add ? to[i] + (scale * x[i] + 0) : scale * x[i] + 0;
 }
 
 static const nbi_step_op *reverse_scale(nb_frozen *s, const nbi_step_op *o)
