@@ -26,6 +26,7 @@
 #include <nabla/implicit.h>
 #include <nabla/checkpoint.h>
 #include <nabla/sparse.h>
+#include <nabla/program.h>
 #include <nabla/step.h>
 #include <nabla/check.h>
 #include <nabla/view.h>

@@ -50,6 +50,7 @@ extern "C" {
     X(NB_ERR_DOMAIN, "domain", "the operand lies where the operation is not defined")   \
     X(NB_ERR_SINGULAR, "singular", "a matrix is singular, or not positive definite")    \
     X(NB_ERR_LAW, "law", "an operation breaks a law that every operation obeys")        \
+    X(NB_ERR_GUARD, "guard", "a lane left the branches that were recorded")             \
     X(NB_ERR_THREAD, "thread", "not all threads of a pool could be started")
 
 #define NBI_CODE(code, name, text) code,
