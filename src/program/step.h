@@ -68,6 +68,7 @@ typedef struct nbi_step_call {
     double value; /* of a scalar-valued call */
     uint32_t node;
     nbi_spot end; /* of what was kept, after the call */
+    bool lasts;   /* it is in the step's memory */
 } nbi_step_call;
 
 /* The rule over arrays. For operand k the adjoint goes to *to[k], if that is not NULL. */
@@ -213,6 +214,8 @@ bool nbi_step_emit_call(nbi_freezer *f, uint32_t i);
 /* Whether the call is that of a row over arrays of one size and numbers, for one thread; then *to has all
  * but the kernel and where the result goes. */
 bool nbi_step_flat(nbi_freezer *f, const nbi_step_call *a, nbi_step_row *to);
+/* The call in the step's memory, for an instruction to use; NULL after an error. */
+nbi_step_call *nbi_step_lasting(nbi_freezer *f, nbi_step_call *a);
 void nbi_step_evaluate(nb_tape *t, uint32_t from, uint32_t to);
 
 /* step_affine.c: x w + b by calls of the kernel, where that is the same. */

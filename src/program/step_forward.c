@@ -110,24 +110,27 @@ static bool operand(nbi_freezer *f, nbi_step_call *a, size_t k, uint32_t i)
     if (nbi_is_tensor(t, i)) {
         const nbi_record *r = nbi_record_at(t, i);
         *x = (nb_array){r->data, r->dims, r->size, r->rank, t->dtype};
-        return nbi_step_use(f, &x->data);
+        return true;
     }
     *x = (nb_array){nbi_step_args(f, sizeof(double)), NULL, 1, -1, t->dtype};
     a->link[a->n_links++] = (nbi_step_link){i, x->data};
     return x->data != NULL;
 }
 
-/* The call of record i, without an instruction. */
+/* The call of record i, to look at: it lasts as long as the freezing. */
 static nbi_step_call *prepare(nbi_freezer *f, uint32_t i)
 {
     nb_tape *t = f->t;
     const nbi_record *r = nbi_record_at(t, i);
     const size_t n = r->n_in;
-    nbi_step_call *a = nbi_step_args(f, sizeof *a);
-    nb_array *in = nbi_step_args(f, n * sizeof *in);
-    nbi_step_link *link = nbi_step_args(f, n * sizeof *link);
+    size_t scalars = 0;
+    for (size_t k = 0; k < n; k++)
+        scalars += !nbi_is_tensor(t, r->in[k]);
+    nbi_step_call *a = nbi_take(&f->work, sizeof *a, 16);
+    nb_array *in = nbi_take(&f->work, n * sizeof *in, 16);
+    nbi_step_link *link = nbi_step_args(f, scalars * sizeof *link);
     if (!a || !in || !link)
-        return NULL;
+        return nbi_no_memory(t, "freeze"), NULL;
     *a = (nbi_step_call){.in = in, .link = link, .node = i};
     a->c = (nb_call){t, r->op, n, in, &a->out, r->state, NULL};
     for (size_t k = 0; k < n; k++)
@@ -137,7 +140,30 @@ static nbi_step_call *prepare(nbi_freezer *f, uint32_t i)
         a->out = (nb_array){&a->value, NULL, 1, -1, NB_F64};
     else
         a->out = (nb_array){r->data, r->dims, r->size, r->rank, t->dtype};
-    return r->rank < 0 || nbi_step_use(f, &a->out.data) ? a : NULL;
+    return a;
+}
+
+nbi_step_call *nbi_step_lasting(nbi_freezer *f, nbi_step_call *a)
+{
+    const size_t n = a->c.n_in;
+    if (a->lasts)
+        return a;
+    nbi_step_call *to = nbi_step_args(f, sizeof *to);
+    nb_array *in = nbi_step_args(f, n * sizeof *in);
+    if (!to || !in)
+        return NULL;
+    *to = *a;
+    to->lasts = true;
+    to->c.in = to->in = in;
+    to->c.out = &to->out;
+    if (a->out.rank < 0)
+        to->out.data = &to->value;
+    bool done = nbi_step_use(f, &to->out.data);
+    for (size_t k = 0; k < n; k++) {
+        in[k] = a->in[k];
+        done = done && nbi_step_use(f, &in[k].data);
+    }
+    return done ? to : NULL;
 }
 
 /* Whether the call is that of a row, of tensors of one size and numbers, for one thread. */
@@ -180,13 +206,17 @@ bool nbi_step_emit_call(nbi_freezer *f, uint32_t i)
 {
     nbi_step_call *a = prepare(f, i);
     nbi_step_row row;
+    const bool affine = a && nbi_step_is_affine(f, a);
+    const bool flat = a && !affine && nbi_step_flat(f, a, &row);
+    if (a && !affine && !flat && !a->c.op->view)
+        a = nbi_step_lasting(f, a);
     if (!a)
         return false;
     if (!f->s->nodes) /* while the recording is copied; a rule's nodes are not swept */
         f->call[i] = a;
     if (a->c.op->view)
         return true;
-    if (nbi_step_is_affine(f, a))
+    if (affine)
         return nbi_step_affine_forward(f, a);
-    return nbi_step_flat(f, a, &row) ? emit_row(f, a, &row) : nbi_step_emit(f, nbi_step_forward, a);
+    return flat ? emit_row(f, a, &row) : nbi_step_emit(f, nbi_step_forward, a);
 }

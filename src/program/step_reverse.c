@@ -88,6 +88,8 @@ static bool emit_pass(nbi_freezer *f, nbi_step_call *a)
 {
     const nbi_record *r = nbi_record_at(f->t, a->node);
     const size_t n = r->n_in;
+    if (!(a = nbi_step_lasting(f, a)))
+        return false;
     nbi_step_pass *p = nbi_step_args(f, sizeof *p);
     nb_array *gin = nbi_step_args(f, n * sizeof *gin), **to = nbi_step_args(f, n * sizeof *to);
     double *scalar = nbi_step_args(f, n * sizeof *scalar);
