@@ -28,6 +28,7 @@
 #include <nabla/sparse.h>
 #include <nabla/check.h>
 #include <nabla/file.h>
+#include <nabla/data.h>
 #include <nabla/view.h>
 
 #endif
