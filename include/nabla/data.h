@@ -100,7 +100,7 @@ NB_API nb_code nb_make_digits(const nb_make *m, nb_dataset **out, nb_reason *why
 NB_API void nb_shuffle(nb_rng *r, int64_t n, int64_t *index);
 
 /* Two data sets of shuffled rows: `part` has ceil(share * rows) of them, `rest` the others. Stratified:
- * each class is divided in the same proportion, to the nearest row. Both are checked to have at least
+ * each class is divided in the same proportion, to within a row. Both are checked to have at least
  * one row; share is in (0, 1). */
 NB_API nb_code nb_dataset_split(const nb_dataset *d, double share, bool stratified, uint64_t seed,
                                 nb_dataset **rest, nb_dataset **part, nb_reason *why);
