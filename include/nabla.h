@@ -29,6 +29,7 @@
 #include <nabla/check.h>
 #include <nabla/file.h>
 #include <nabla/data.h>
+#include <nabla/metrics.h>
 #include <nabla/view.h>
 
 #endif

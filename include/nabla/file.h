@@ -108,7 +108,8 @@ NB_API nb_code nb_file_restore(const nb_file *f, size_t n, const nb_file_entry *
  *
  * Texts go to "__metadata__", beside two of the library's own: "nabla.format", "1", and
  * "nabla.checksum", eight hexadecimal digits, the CRC-32 (zlib's) of the whole file with "00000000" in
- * their place. Loading verifies the checksum if there is one, and refuses formats it does not know. */
+ * their place. Loading verifies the checksum, which only files without "nabla.format" may lack, and
+ * refuses formats it does not know. */
 NB_API nb_code nb_file_save(const nb_file *f, const char *path, nb_reason *why);
 /* Into *f, to be freed by the caller. Only a regular file is read. On an error *f is NULL. */
 NB_API nb_code nb_file_load(const char *path, const nb_allocator *allocator, nb_file **f,

@@ -162,7 +162,6 @@ static nb_code begin_epoch(nb_batches *b, nb_reason *why)
             b->buffer->d.rows += any && !code;
         }
     }
-    b->begun = !code;
     return code;
 }
 
@@ -207,6 +206,21 @@ static nb_code fill(nb_batches *b, nb_reason *why)
     return code;
 }
 
+/* Begins the epoch and goes to where the state says. From a reader, that is to draw again. */
+static nb_code resume(nb_batches *b, nb_reason *why)
+{
+    nb_code code = begin_epoch(b, why);
+    for (int64_t i = 0; b->reader && i < b->state.batch && !code; i++) {
+        code = fill(b, why);
+        if (!code && !b->raw->d.rows)
+            code = nbi_because(why, NB_ERR_ARGUMENT,
+                               "batches: batch %lld, but an epoch has only %lld batches",
+                               (long long)b->state.batch, (long long)i);
+    }
+    b->begun = !code;
+    return code;
+}
+
 /* ---- the batches ----------------------------------------------------------------------------- */
 
 static nb_code end_epoch(nb_batches *b, nb_reason *why)
@@ -225,7 +239,7 @@ nb_code nb_batches_next(nb_batches *b, const nb_dataset **batch, nb_reason *why)
         *batch = NULL;
     if (!b || !batch)
         return nbi_because(why, NB_ERR_ARGUMENT, "batches: none, or nowhere to put the next");
-    nb_code code = b->begun ? NB_OK : begin_epoch(b, why);
+    nb_code code = b->begun ? NB_OK : resume(b, why);
     if (!code)
         code = fill(b, why);
     if (code) {
@@ -249,22 +263,6 @@ nb_code nb_batches_next(nb_batches *b, const nb_dataset **batch, nb_reason *why)
 
 nb_batch_state nb_batches_state(const nb_batches *b) { return b ? b->state : (nb_batch_state){0}; }
 
-/* Batches that were given out before, of a reader, are read again. */
-static nb_code catch_up(nb_batches *b, int64_t count, nb_reason *why)
-{
-    nb_code code = begin_epoch(b, why);
-    b->state.batch = 0;
-    while (!code && b->state.batch < count) {
-        code = fill(b, why);
-        if (!code && !b->raw->d.rows)
-            code = nbi_because(why, NB_ERR_ARGUMENT,
-                               "batches: restore: the epoch has only %lld batches",
-                               (long long)b->state.batch);
-        b->state.batch++;
-    }
-    return code;
-}
-
 nb_code nb_batches_restore(nb_batches *b, const nb_batch_state *state, nb_reason *why)
 {
     if (!b || !state || state->epoch < 0 || state->batch < 0)
@@ -275,11 +273,8 @@ nb_code nb_batches_restore(nb_batches *b, const nb_batch_state *state, nb_reason
                            (long long)state->batch, (long long)b->d->rows);
     const nb_batch_state before = b->state;
     b->state = *state;
-    b->begun = false;
-    nb_code code = b->d ? begin_epoch(b, why) : catch_up(b, state->batch, why);
-    if (code) {
+    nb_code code = resume(b, why);
+    if (code)
         b->state = before;
-        b->begun = false;
-    }
     return code;
 }

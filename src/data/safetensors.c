@@ -177,6 +177,8 @@ static bool take_texts(header *h, nb_file *f, nb_code *code)
         if (*code)
             return false;
     }
+    if (!j->error && !h->digits && nb_file_text(f, format_key))
+        return nbi_json_fail(j, "nabla's format, which lacks its checksum");
     return !j->error;
 }
 
