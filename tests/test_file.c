@@ -449,6 +449,7 @@ int main(void)
 {
     TCase *c = tcase_create("file");
     tcase_add_checked_fixture(c, make_folder, remove_folder);
+    tcase_set_timeout(c, 100);
     tcase_add_test(c, crc_of_check_string);
     tcase_add_test(c, bytes_of_a_small_file);
     tcase_add_test(c, there_and_back);

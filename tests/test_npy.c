@@ -249,6 +249,7 @@ int main(void)
 {
     TCase *c = tcase_create("npy");
     tcase_add_checked_fixture(c, make_folder, remove_folder);
+    tcase_set_timeout(c, 100);
     tcase_add_test(c, saved_bytes);
     tcase_add_test(c, every_type_and_rank);
     tcase_add_test(c, other_orders);

@@ -265,7 +265,9 @@ nb_batch_state nb_batches_state(const nb_batches *b) { return b ? b->state : (nb
 
 nb_code nb_batches_restore(nb_batches *b, const nb_batch_state *state, nb_reason *why)
 {
-    if (!b || !state || state->epoch < 0 || state->batch < 0)
+    /* the generator never leaves a state of zeros, nor can it get into one */
+    if (!b || !state || state->epoch < 0 || state->batch < 0 ||
+        !(state->start.s[0] | state->start.s[1] | state->start.s[2] | state->start.s[3]))
         return nbi_because(why, NB_ERR_ARGUMENT, "batches: restore: no batches, or not a state");
     if (b->d && state->batch > (b->d->rows + b->o.size - 1) / b->o.size)
         return nbi_because(why, NB_ERR_ARGUMENT,

@@ -4,7 +4,8 @@
  *
  *     m' = m + (x - m) / n        q' = q + (x - m) (x - m')
  *
- * which neither cancels nor overflows where sums of squares would. The variance is q / n.
+ * which neither cancels nor overflows where sums of squares would. x is taken from the column's first
+ * number, so that a large offset costs no digits. The variance is q / n.
  *
  * Whitening goes over the data once more for C = sum of (x - m)(x - m)' / n. Its eigenvectors v, rows,
  * turn the deviations to components that are uncorrelated, with variances l, so that
@@ -62,7 +63,7 @@ typedef struct fit {
     nb_prep *p;
     feed f;
     double *work;   /* two rows of the widest */
-    double *moment; /* per column: mean, squares, least, most */
+    double *moment; /* per column: mean, squares, least, most, first */
     int64_t rows;
 } fit;
 
@@ -82,7 +83,7 @@ static nb_code fit_row(fit *t, int64_t i, const double **x, nb_reason *why)
 static nb_code take_moments(fit *t, int64_t columns, nb_reason *why)
 {
     double *mean = t->moment, *square = mean + columns, *least = square + columns,
-           *most = least + columns;
+           *most = least + columns, *first = most + columns;
     memset(mean, 0, 2 * (size_t)columns * sizeof *mean);
     for (int64_t j = 0; j < columns; j++) {
         least[j] = (double)INFINITY;
@@ -92,8 +93,10 @@ static nb_code take_moments(fit *t, int64_t columns, nb_reason *why)
     start_feed(&t->f);
     for (;;) {
         nb_code code = feed_next(&t->f, why);
-        if (code || !t->f.block.rows)
+        if (code)
             return code;
+        if (!t->f.block.rows)
+            break;
         for (int64_t i = 0; i < t->f.block.rows; i++) {
             const double *x;
             code = fit_row(t, i, &x, why);
@@ -101,14 +104,18 @@ static nb_code take_moments(fit *t, int64_t columns, nb_reason *why)
                 return code;
             const double n = (double)++t->rows;
             for (int64_t j = 0; j < columns; j++) {
-                const double off = x[j] - mean[j];
+                first[j] = t->rows == 1 ? x[j] : first[j];
+                const double v = x[j] - first[j], off = v - mean[j];
                 mean[j] += off / n;
-                square[j] += off * (x[j] - mean[j]);
+                square[j] += off * (v - mean[j]);
                 least[j] = fmin(least[j], x[j]);
                 most[j] = fmax(most[j], x[j]);
             }
         }
     }
+    for (int64_t j = 0; j < columns && t->rows; j++)
+        mean[j] += first[j];
+    return NB_OK;
 }
 
 /* ---- whitening ------------------------------------------------------------------------------- */
@@ -235,7 +242,7 @@ static void set_scales(const fit *t, nbi_map *m)
 
 static nb_code fit_moments(fit *t, nb_prep_step s, int64_t columns, nb_reason *why)
 {
-    const size_t bytes = 4 * (size_t)columns * sizeof(double) + 1;
+    const size_t bytes = 5 * (size_t)columns * sizeof(double) + 1;
     t->moment = nbi_resize(&t->p->heap, NULL, 0, bytes);
     if (!t->moment)
         return nbi_because(why, NB_ERR_MEMORY, "prep: no memory");

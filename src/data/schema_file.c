@@ -3,8 +3,9 @@
  *
  * A schema is saved as what it describes, a small table of text:
  *
- *     "nabla schema", version, separator, header, missing, fill, target, label, classes, dtype, rows
- *     name, kind, fill, level, level, ...          for each column of the file
+ *     "nabla schema", version, separator, header, missing, fill, target, label, classes, dtype, rows,
+ *                     columns
+ *     name, kind, fill, levels, level, level, ...          for each column of the file
  *
  * with every number whole: enumerations by their value, and doubles by their bits, in which no digit
  * can be lost.
@@ -66,7 +67,7 @@ const char *nb_schema_class(const nb_schema *s, int64_t label)
 
 /* ---- saving ---------------------------------------------------------------------------------- */
 
-enum { FIELDS = 11, SCHEMA_VERSION = 1 };
+enum { FIELDS = 12, FIRST_LEVEL = 4, SCHEMA_VERSION = 1 };
 static const char title[] = "nabla schema", key_end[] = "schema";
 
 static void put_whole(nbi_text *t, int64_t v)
@@ -90,7 +91,7 @@ static void print(const nb_schema *s, nbi_text *t)
     for (size_t i = 0; i < sizeof head / sizeof *head; i++)
         put_whole(t, head[i]);
     put_double(t, s->o.fill);
-    const int64_t tail[] = {s->o.target, s->o.label, s->classes, s->o.dtype, s->rows};
+    const int64_t tail[] = {s->o.target, s->o.label, s->classes, s->o.dtype, s->rows, s->count};
     for (size_t i = 0; i < sizeof tail / sizeof *tail; i++)
         put_whole(t, tail[i]);
     for (int64_t j = 0; j < s->count; j++) {
@@ -98,6 +99,7 @@ static void print(const nb_schema *s, nbi_text *t)
         nbi_csv_put(t, s->name[j]);
         put_whole(t, s->column[j].kind);
         put_double(t, s->column[j].fill);
+        put_whole(t, (int64_t)s->column[j].levels.count);
         for (size_t i = 0; i < s->column[j].levels.count; i++)
             nbi_csv_put(t, s->column[j].levels.name[i]);
     }
@@ -148,16 +150,17 @@ static bool take_double(const nbi_csv *c, size_t i, double *v)
     return isfinite(*v);
 }
 
-static bool take_head(nb_schema *s, const nbi_csv *c)
+static bool take_head(nb_schema *s, const nbi_csv *c, int64_t *columns)
 {
     int64_t separator, header, missing, target, dtype, version;
-    const bool good =
-        c->count == FIELDS && !strcmp(nbi_csv_field(c, 0), title) &&
-        take(c, 1, SCHEMA_VERSION, SCHEMA_VERSION, &version) && take(c, 2, 1, 127, &separator) &&
-        take(c, 3, 0, 1, &header) && take(c, 4, 0, NB_MISSING_VALUE, &missing) &&
-        take_double(c, 5, &s->o.fill) && take(c, 6, 0, NB_TARGET_NONE, &target) &&
-        take(c, 7, -1, INT32_MAX, &s->o.label) && take(c, 8, 0, INT32_MAX, &s->classes) &&
-        take(c, 9, 0, NB_F32, &dtype) && take(c, 10, 0, INT64_MAX, &s->rows);
+    const bool good = c->count == FIELDS && !strcmp(nbi_csv_field(c, 0), title) &&
+                      take(c, 1, SCHEMA_VERSION, SCHEMA_VERSION, &version) &&
+                      take(c, 2, 1, 127, &separator) && take(c, 3, 0, 1, &header) &&
+                      take(c, 4, 0, NB_MISSING_VALUE, &missing) && take_double(c, 5, &s->o.fill) &&
+                      take(c, 6, 0, NB_TARGET_NONE, &target) &&
+                      take(c, 7, -1, INT32_MAX, &s->o.label) &&
+                      take(c, 8, 0, INT32_MAX, &s->classes) && take(c, 9, 0, NB_F32, &dtype) &&
+                      take(c, 10, 0, INT64_MAX, &s->rows) && take(c, 11, 1, INT32_MAX, columns);
     if (!good)
         return false;
     s->o.separator = (char)separator;
@@ -169,50 +172,62 @@ static bool take_head(nb_schema *s, const nbi_csv *c)
     return true;
 }
 
-static nb_code broken(nb_reason *why)
+/* The text is in memory: reading it fails only if it is broken, or if there is no memory. */
+static nb_code broken(nb_code code, nb_reason *why)
 {
+    if (code == NB_ERR_MEMORY)
+        return nbi_because(why, code, "schema: no memory");
     return nbi_because(why, NB_ERR_FORMAT, "schema: its text in the file is broken");
 }
 
 static nb_code take_column(nb_schema *s, const nbi_csv *c, int64_t j, nb_reason *why)
 {
-    int64_t kind;
+    int64_t kind, levels;
     nbi_column *k = &s->column[j];
-    if (c->count < 3 || !take(c, 1, NB_KIND_NUMBER, NB_KIND_SKIP, &kind) ||
-        !take_double(c, 2, &k->fill))
-        return broken(why);
+    if (c->count < FIRST_LEVEL || !take(c, 1, NB_KIND_NUMBER, NB_KIND_SKIP, &kind) ||
+        !take_double(c, 2, &k->fill) || !take(c, 3, 0, INT32_MAX, &levels) ||
+        (int64_t)c->count != FIRST_LEVEL + levels || (levels && kind != NB_KIND_CATEGORY))
+        return broken(NB_OK, why);
     k->kind = (nb_kind)kind;
     nb_code code = nbi_schema_name(s, j, nbi_csv_field(c, 0), why);
-    for (size_t i = 3; i < c->count && !code; i++) {
-        const char *text = nbi_csv_field(c, i);
+    for (int64_t i = 0; i < levels && !code; i++) {
+        const char *text = nbi_csv_field(c, (size_t)(FIRST_LEVEL + i));
         const int64_t level = nbi_names_add(&k->levels, text, strlen(text));
-        if (level < 0)
-            return nbi_because(why, NB_ERR_MEMORY, "schema: no memory");
-        if (level != (int64_t)i - 3 || k->kind != NB_KIND_CATEGORY)
-            code = broken(why);
+        if (level != i || !*text) /* an empty field is a missing value, never a level */
+            code = broken(level < 0 ? NB_ERR_MEMORY : NB_OK, why);
     }
+    return code;
+}
+
+static nb_code count_records(nbi_csv *c, int64_t *count)
+{
+    nb_code code = NB_OK;
+    bool any = true;
+    for (*count = 0; any && !code; *count += any)
+        code = nbi_csv_next(c, &any, NULL);
+    nbi_csv_rewind(c);
     return code;
 }
 
 static nb_code take_all(nb_schema *s, nbi_csv *c, nb_reason *why)
 {
-    bool any;
-    nb_reason inner;
-    int64_t columns = -1;
-    for (any = true; any; columns += any) /* how many there are */
-        if (nbi_csv_next(c, &any, &inner))
-            return broken(why);
-    nbi_csv_rewind(c);
-    if (nbi_csv_next(c, &any, &inner) || !any || !take_head(s, c) || columns < 1 ||
+    bool any = false;
+    int64_t records, columns;
+    nb_code code = count_records(c, &records);
+    if (!code)
+        code = nbi_csv_next(c, &any, NULL);
+    if (code || !any || !take_head(s, c, &columns) || columns != records - 1 ||
         s->o.label >= columns || (s->o.label < 0) != (s->o.target == NB_TARGET_NONE))
-        return broken(why);
+        return broken(code, why);
     s->count = columns;
-    nb_code code = nbi_schema_columns(s, why);
-    for (int64_t j = 0; j < columns && !code; j++)
-        code = nbi_csv_next(c, &any, &inner) ? broken(why) : take_column(s, c, j, why);
+    code = nbi_schema_columns(s, why);
+    for (int64_t j = 0; j < columns && !code; j++) {
+        code = nbi_csv_next(c, &any, NULL);
+        code = code ? broken(code, why) : take_column(s, c, j, why);
+    }
     const nbi_column *label = code || s->o.label < 0 ? NULL : &s->column[s->o.label];
     if (label && (label->kind == NB_KIND_SKIP || s->classes < (int64_t)label->levels.count))
-        code = broken(why);
+        code = broken(NB_OK, why);
     return code ? code : nbi_schema_finish(s, why);
 }
 
