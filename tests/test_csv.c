@@ -270,6 +270,7 @@ START_TEST(schema_in_a_file)
     ck_assert_mem_eq(d->label, e->label, 3 * sizeof(int64_t));
     ck_assert_str_eq(nb_schema_name(t, 0), "a,\"\n");
     ck_assert_str_eq(nb_schema_class(t, 1), "yes");
+    nb_schema_free(t);
     said(nb_schema_get(g, "", NULL, &t, &why), NB_ERR_FORMAT, &why, "no \"schema\"");
     ck_assert_ptr_null(t);
     char text[1000];

@@ -307,7 +307,7 @@ START_TEST(idx)
 {
     nb_reader *r;
     nb_dataset *d;
-    unsigned char pixel[300], label[50];
+    unsigned char pixel[301] = {0}, label[50];
     for (int i = 0; i < 300; i++)
         pixel[i] = (unsigned char)i;
     for (int i = 0; i < 50; i++)
