@@ -103,12 +103,12 @@ static double between(nb_rng *r, double low, double high)
 static stroke draw(nb_rng *r, int64_t digit)
 {
     stroke s = shapes[digit];
-    const double angle = 0.17 * nb_rng_normal(r), slant = 0.2 * nb_rng_normal(r);
-    const double width = SIDE * between(r, 0.65, 1.05), height = SIDE * between(r, 0.75, 1.05);
-    const double dx = 0.45 * nb_rng_normal(r), dy = 0.45 * nb_rng_normal(r);
+    const double angle = 0.1 * nb_rng_normal(r), slant = 0.13 * nb_rng_normal(r);
+    const double width = SIDE * between(r, 0.75, 1.0), height = SIDE * between(r, 0.82, 1.0);
+    const double dx = 0.25 * nb_rng_normal(r), dy = 0.25 * nb_rng_normal(r);
     for (int k = 0; k < s.count; k++) {
-        const double v = (s.at[k][1] + 0.04 * nb_rng_normal(r) - 0.5) * height;
-        const double u = (s.at[k][0] + 0.04 * nb_rng_normal(r) - 0.5) * width - slant * v;
+        const double v = (s.at[k][1] + 0.03 * nb_rng_normal(r) - 0.5) * height;
+        const double u = (s.at[k][0] + 0.03 * nb_rng_normal(r) - 0.5) * width - slant * v;
         s.at[k][0] = SIDE / 2.0 + dx + cos(angle) * u - sin(angle) * v;
         s.at[k][1] = SIDE / 2.0 + dy + sin(angle) * u + cos(angle) * v;
     }

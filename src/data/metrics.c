@@ -203,7 +203,7 @@ static double area(int64_t n, scored s, const int64_t *label, int64_t *order, in
     double twice = 0; /* the sum of the ranks of ones */
     for (int64_t i = 0; i < n; i++)
         order[i] = i;
-    nbi_order(n, order, lower_score, &s);
+    nbi_heapsort(n, order, lower_score, &s);
     for (int64_t from = 0, to; from < n; from = to) {
         const double v = nbi_number(s.dtype, s.scores, order[from]);
         int64_t count = 0;

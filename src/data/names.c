@@ -103,7 +103,7 @@ bool nbi_names_sort(nbi_names *n)
     const char **sorted = (const char **)(index + n->count);
     for (size_t i = 0; i < n->count; i++)
         index[i] = (int64_t)i;
-    nbi_order((int64_t)n->count, index, before, n);
+    nbi_heapsort((int64_t)n->count, index, before, n);
     for (size_t i = 0; i < n->count; i++)
         sorted[i] = n->name[index[i]];
     memcpy(n->name, sorted, n->count * sizeof *sorted);

@@ -17,7 +17,7 @@ static void sink(int64_t n, int64_t *index, int64_t root, nbi_before *before, co
     index[root] = moved;
 }
 
-void nbi_order(int64_t n, int64_t *index, nbi_before *before, const void *context)
+void nbi_heapsort(int64_t n, int64_t *index, nbi_before *before, const void *context)
 {
     for (int64_t root = n / 2 - 1; root >= 0; root--)
         sink(n, index, root, before, context);

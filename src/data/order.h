@@ -13,6 +13,6 @@
 
 typedef bool nbi_before(const void *context, int64_t i, int64_t j);
 
-void nbi_order(int64_t n, int64_t *index, nbi_before *before, const void *context);
+void nbi_heapsort(int64_t n, int64_t *index, nbi_before *before, const void *context);
 
 #endif

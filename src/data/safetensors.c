@@ -109,7 +109,7 @@ static nb_code save(const nb_file *f, const char *path, int64_t *order, nb_piece
     const size_t count = f->names.count;
     for (size_t i = 0; i < count; i++)
         order[i] = (int64_t)i;
-    nbi_order((int64_t)count, order, wider, f);
+    nbi_heapsort((int64_t)count, order, wider, f);
     const size_t digits = print_header(f, order, t, pieces);
     if (t->failed)
         return nbi_because(why, NB_ERR_MEMORY, "%.120s: no memory to save it", path);
@@ -317,7 +317,7 @@ static nb_code check_ranges(const header *h, const nb_file *f, uint64_t whole, i
     int64_t at = 0;
     for (size_t i = 0; i < f->names.count; i++)
         order[i] = (int64_t)i;
-    nbi_order((int64_t)f->names.count, order, begins_before, h->ranges);
+    nbi_heapsort((int64_t)f->names.count, order, begins_before, h->ranges);
     for (size_t i = 0; i < f->names.count; i++) {
         const nb_file_entry *e = &f->entry[order[i]];
         const range r = h->ranges[order[i]];

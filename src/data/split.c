@@ -58,7 +58,7 @@ static nb_code order_rows(rows *r, const nb_dataset *d, bool stratified, uint64_
     for (int64_t i = 0; i < r->n; i++)
         r->place[r->order[i]] = i;
     if (stratified)
-        nbi_order(r->n, r->order, by_class, r);
+        nbi_heapsort(r->n, r->order, by_class, r);
     return NB_OK;
 }
 
