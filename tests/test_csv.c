@@ -105,6 +105,14 @@ START_TEST(numbers_are_rounded_correctly)
         snprintf(text, sizeof text, i % 2 ? "%.17g" : "%.5g", x);
         wrong += nbi_csv_value(text, &v) != NBI_FINITE || v != strtod(text, NULL);
     }
+    for (int i = 0; i < 5000; i++) { /* around where powers of ten cease to be exact */
+        char text[64];
+        double v = 0;
+        snprintf(text, sizeof text, "%llue%d",
+                 (unsigned long long)(nb_rng_bits(&r) >> (10 + i % 8)),
+                 (int)nb_rng_below(&r, 54) - 27);
+        wrong += nbi_csv_value(text, &v) != NBI_FINITE || v != strtod(text, NULL);
+    }
     ck_assert_int_eq(wrong, 0);
 }
 END_TEST
@@ -194,6 +202,10 @@ START_TEST(missing_values)
     d = load(text, &(nb_csv_options){.missing = NB_MISSING_MEAN}, &s);
     const double mean[] = {1, 0, 2.5, 1, 4, 1, 2.5, 1};
     ck_assert_mem_eq(numbers(d), mean, sizeof mean);
+    nb_dataset_free(d);
+    nb_schema_free(s);
+    d = load("z,0\na,1\nNA,0\n", &(nb_csv_options){.missing = NB_MISSING_MEAN}, &s);
+    ck_assert(numbers(d)[0] == 1 && numbers(d)[2] == 0); /* of a tie, the first in order */
     nb_dataset_free(d);
     nb_schema_free(s);
     d = load(text, &(nb_csv_options){.missing = NB_MISSING_VALUE, .fill = -9}, &s);

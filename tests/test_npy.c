@@ -220,6 +220,28 @@ START_TEST(damaged_archives)
 }
 END_TEST
 
+/* One member, which the directory tells of twice: contents would be longer than the file. */
+START_TEST(members_that_overlap)
+{
+    static unsigned char all[1000];
+    static double x[20];
+    enum { CENTRAL = 46 + 5, END = 22 };
+    nb_file *f = nb_file_new(NULL);
+    nb_file_put(f, &(nb_file_entry){"a", NB_T_F64, NB_SHAPE(20), x});
+    fine(nb_npz_save(f, path("z"), &why), &why);
+    nb_file_free(f);
+    const size_t n = read_bytes("z", all, sizeof all), directory = n - END - CENTRAL;
+    memmove(all + n + CENTRAL - END, all + n - END, END);
+    memcpy(all + n - END, all + directory, CENTRAL);
+    all[n - END + 46] = 'b';
+    unsigned char *end = all + n + CENTRAL - END;
+    end[8] = end[10] = 2;
+    end[12] = 2 * CENTRAL;
+    write_bytes("z", all, n + CENTRAL);
+    said(nb_npz_load(path("z"), NULL, &f, &why), NB_ERR_FORMAT, &why, "members overlap");
+}
+END_TEST
+
 START_TEST(out_of_memory)
 {
     bool done = false;
@@ -256,6 +278,7 @@ int main(void)
     tcase_add_test(c, broken_headers);
     tcase_add_test(c, archive_there_and_back);
     tcase_add_test(c, damaged_archives);
+    tcase_add_test(c, members_that_overlap);
     tcase_add_test(c, out_of_memory);
     return run_case("npy", c);
 }
