@@ -32,6 +32,9 @@
 #include <nabla/params.h>
 #include <nabla/layers.h>
 #include <nabla/losses.h>
+#include <nabla/file.h>
+#include <nabla/data.h>
+#include <nabla/metrics.h>
 #include <nabla/view.h>
 
 #endif
