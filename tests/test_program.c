@@ -291,6 +291,67 @@ START_TEST(products_with_the_jacobian_are_transposed)
 }
 END_TEST
 
+/* What a branch not taken would have had for a slope, even an infinite one, is in no derivative. */
+static nb_var untaken(const nb_var *x, int which)
+{
+    switch (which) {
+    case 0: return nb_where(nb_gt(x[0], 0), nb_sqrt(x[0]), x[1]);
+    case 1: return nb_where(nb_le(x[0], 0), x[1], nb_log(x[0]));
+    case 2: return nb_add(nb_max(nb_sqrt(x[0]), 1), x[1]);
+    case 3: return nb_add(nb_min(nb_sqrt(x[0]), -1), x[1]);
+    case 4: return nb_add(nb_clamp(nb_sqrt(x[0]), 1, 2), x[1]);
+    default: return nb_add(nb_relu(nb_sub(nb_sqrt(x[0]), 1)), x[1]);
+    }
+}
+
+START_TEST(branches_not_taken_are_in_no_derivative)
+{
+    const double at[2] = {0, 0}, v[2] = {1, 1};
+    for (int which = 0; which < 6; which++) {
+        double f, g[2] = {7, 7}, h[4] = {7, 7, 7, 7}, t = 7;
+        nb_program *p = program_freeze(untaken, which, 2, at, false);
+        nb_program *hessian = nb_program_hessian(p, NULL, false, NULL);
+        nb_program *jvp = nb_program_jvp(p, NULL, NULL);
+        nb_replay r = {.lanes = 1,
+                       .in = (nb_lanes[]){{.data = (double *)at}, {.data = (double *)v}},
+                       .out = (nb_lanes[]){{.data = &f}, {.data = g}, {.data = h}}};
+        ck_assert(nb_program_run(hessian, &r, NULL) == NB_OK);
+        r.out = &(nb_lanes){.data = &t};
+        ck_assert(nb_program_run(jvp, &r, NULL) == NB_OK);
+        ck_assert_msg(g[0] == 0 && g[1] == 1, "%d: gradient %g %g", which, g[0], g[1]);
+        ck_assert_msg(t == 1, "%d: along (1, 1) %g", which, t);
+        ck_assert_msg(h[0] == 0 && h[1] == 0 && h[2] == 0 && h[3] == 0, "%d: Hessian %g %g %g %g",
+                      which, h[0], h[1], h[2], h[3]);
+        nb_program_free(hessian);
+        nb_program_free(jvp);
+        nb_program_free(p);
+    }
+}
+END_TEST
+
+START_TEST(names_of_derivatives_are_whole)
+{
+    char name[300];
+    memset(name, 'n', sizeof name);
+    name[sizeof name - 1] = 0;
+    nb_tape *t = nb_tape_new(NULL);
+    nb_var x = nb_input(t, "x", 2), y = nb_exp(x);
+    nb_program *p =
+        nb_freeze(&(nb_recipe){.n_in = 1,
+                               .in = &(nb_argument){.name = name, .count = 1, .var = &x},
+                               .n_out = 1,
+                               .out = &(nb_argument){.count = 1, .var = &y}});
+    nb_program *g = nb_program_gradient(p, NULL, NULL), *u = nb_program_vjp(g, NULL, NULL);
+    const char *seed = nb_program_in(u, 2).name;
+    ck_assert_str_eq(nb_program_in(u, 1).name, "u ");
+    ck_assert(!strncmp(seed, "u d ", 4) && !strcmp(seed + 4, name));
+    nb_program_free(u);
+    nb_program_free(g);
+    nb_program_free(p);
+    nb_tape_free(t);
+}
+END_TEST
+
 /* ---- what freezing leaves out ------------------------------------------------------------------- */
 
 static nb_program *freeze_one(nb_tape *t, size_t n, const nb_var *x, nb_var y)
@@ -480,6 +541,8 @@ int main(void)
     tcase_add_test(c, gradients_of_composites_agree_with_the_tape);
     tcase_add_test(c, matrices_agree_with_the_tape);
     tcase_add_test(c, products_with_the_jacobian_are_transposed);
+    tcase_add_test(c, branches_not_taken_are_in_no_derivative);
+    tcase_add_test(c, names_of_derivatives_are_whole);
     tcase_add_test(c, equal_terms_are_shared_constants_folded_dead_code_dropped);
     tcase_add_test(c, recursion_collapses);
     tcase_add_test(c, what_cannot_be_frozen_is_named);

@@ -409,6 +409,75 @@ START_TEST(outputs_may_replace_inputs_when_asked)
 }
 END_TEST
 
+/* An output per lane cannot replace a shared input, which other lanes still need, nor a sum lanes. */
+START_TEST(shared_inputs_and_lanes_do_not_replace_one_another)
+{
+    double a[40];
+    nb_reason why = {""};
+    for (int shared = 0; shared < 2; shared++) {
+        nb_tape *t = nb_tape_new(NULL);
+        nb_var x = nb_input(t, "x", 1), y = nb_mul(x, 2);
+        const nb_argument in = {.name = "x", .count = 1, .var = &x, .shared = shared};
+        const nb_argument out = {.name = "y", .count = 1, .var = &y, .sum = !shared};
+        nb_program *p = nb_freeze(&(nb_recipe){.n_in = 1, .in = &in, .n_out = 1, .out = &out});
+        for (int k = 0; k < 40; k++)
+            a[k] = k + 3;
+        const nb_lanes at = {.data = a};
+        const nb_replay r = {.lanes = 40, .in = &at, .out = &at, .in_place = true};
+        ck_assert(nb_program_run(p, &r, &why) == NB_ERR_ARGUMENT && strstr(why.text, "overlaps"));
+        ck_assert(a[0] == 3 && a[39] == 42);
+        nb_program_free(p);
+        nb_tape_free(t);
+    }
+}
+END_TEST
+
+/* Nothing to compute, and steps that would overflow if there were a second lane to step to. */
+START_TEST(extremes_of_size)
+{
+    nb_tape *t = nb_tape_new(NULL);
+    nb_var x = nb_input(t, "x", 1), y = nb_mul(x, 2);
+    const nb_argument in = {.name = "x", .count = 1, .var = &x};
+    nb_reason why = {""};
+    double a = 3, b = 7;
+    nb_program *none = nb_freeze(
+        &(nb_recipe){.n_in = 1, .in = &in, .n_out = 1, .out = &(nb_argument){.name = "nothing"}});
+    nb_program *j = nb_program_jacobian(none, NULL, &why), *v = nb_program_vjp(none, NULL, &why);
+    ck_assert_msg(none && j && v, "%s %s", nb_message(t), why.text);
+    nb_replay r = {.lanes = 1, .in = &(nb_lanes){.data = &a}, .out = &(nb_lanes){.data = NULL}};
+    ck_assert(nb_program_run(none, &r, &why) == NB_OK);
+    ck_assert(nb_program_inspect(none).instructions == 0);
+    r.in = (nb_lanes[]){{.data = &a}, {.data = NULL}};
+    r.out = &(nb_lanes){.data = &b};
+    ck_assert(nb_program_run(v, &r, &why) == NB_OK && b == 0);
+    r.out = (nb_lanes[]){{.data = NULL}, {.data = NULL}};
+    ck_assert(nb_program_run(j, &r, &why) == NB_OK);
+    nb_program *p = nb_freeze(
+        &(nb_recipe){.n_in = 1,
+                     .in = &in,
+                     .n_out = 1,
+                     .out = &(nb_argument){.name = "y", .count = 1, .var = &y, .sum = true}});
+    const int64_t far[] = {INT64_MAX, INT64_MIN};
+    for (int k = 0; k < 2; k++) {
+        b = 0;
+        r.in = &(nb_lanes){.data = &a, .lane = far[k]};
+        r.out = &(nb_lanes){.data = &b};
+        ck_assert(nb_program_run(p, &r, &why) == NB_OK);
+        ck_assert(b == 6);
+    }
+    /* sums for so many rows take all of the address space, to a few bytes */
+    r.in = &(nb_lanes){.data = &a};
+    r.out = &(nb_lanes){.data = &b};
+    r.rows = ((int64_t)1 << 58) - 1;
+    ck_assert(nb_program_run(p, &r, &why) == NB_ERR_OVERFLOW);
+    nb_program_free(none);
+    nb_program_free(j);
+    nb_program_free(v);
+    nb_program_free(p);
+    nb_tape_free(t);
+}
+END_TEST
+
 /* ---- what is refused --------------------------------------------------------------------------- */
 
 START_TEST(what_cannot_be_replayed_writes_nothing)
@@ -438,6 +507,7 @@ START_TEST(what_cannot_be_replayed_writes_nothing)
         {{.lanes = 10}, in[0], {.data = m.x + 5}, NB_ERR_ARGUMENT, "overlaps input \"x\""},
         {{.lanes = 1}, in[0], {.data = w - 3}, NB_ERR_ARGUMENT, "overlaps input \"w\""},
         {{.lanes = 10, .rows = 2}, in[0], out[0], NB_ERR_ARGUMENT, "from row to row"},
+        {{.lanes = 10, .dtype = (nb_dtype)7}, in[0], out[0], NB_ERR_ARGUMENT, "element type 7"},
     };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         nb_reason why = {""};
@@ -496,6 +566,8 @@ int main(void)
     tcase_add_test(c, lanes_that_leave_a_branch_are_reported);
     tcase_add_test(c, nan_stays_in_its_lane);
     tcase_add_test(c, outputs_may_replace_inputs_when_asked);
+    tcase_add_test(c, shared_inputs_and_lanes_do_not_replace_one_another);
+    tcase_add_test(c, extremes_of_size);
     tcase_add_test(c, what_cannot_be_replayed_writes_nothing);
     tcase_add_test(c, outputs_may_interleave);
     return run_case("replay", c);

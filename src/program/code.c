@@ -212,16 +212,17 @@ static nbi_code *new_code(const nb_program *p, nbi_heap *h, nb_dtype dtype, uint
 /* Bytes of a slot that suit so many lanes. */
 static uint32_t block_for(nb_dtype dtype, int64_t lanes)
 {
-    const int64_t bytes = lanes > NBI_BLOCK ? (int64_t)NBI_BLOCK : lanes * (dtype == NB_F64 ? 8 : 4);
+    const int64_t bytes =
+        lanes > NBI_BLOCK ? (int64_t)NBI_BLOCK : lanes * (dtype == NB_F64 ? 8 : 4);
     return bytes <= NBI_UNIFORM ? NBI_UNIFORM : bytes <= NBI_BLOCK / 2 ? NBI_BLOCK / 2 : NBI_BLOCK;
 }
 
 static bool lay_out(nbi_plan *s)
 {
-    const size_t n = s->d->count, bytes = n * (sizeof *s->uses + 2);
+    const size_t n = s->d->count, bytes = (n + 1) * (sizeof *s->uses + 2); /* n may be 0 */
     s->uses = nbi_resize(s->heap, NULL, 0, bytes);
     if (!s->uses)
-        return n == 0;
+        return false;
     memset(s->uses, 0, bytes);
     s->varies = (uint8_t *)(s->uses + n);
     s->inside = s->varies + n;

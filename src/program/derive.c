@@ -87,7 +87,11 @@ static bool open_work(work *w, const nb_program *p, const bool *want, bool outpu
     return cover(w);
 }
 
-static void clear(work *w) { memset(w->with, 0xff, w->count * sizeof *w->with); }
+static void clear(work *w)
+{
+    if (w->count)
+        memset(w->with, 0xff, w->count * sizeof *w->with);
+}
 
 static void give(work *w, uint32_t k, uint32_t d)
 {
@@ -102,6 +106,25 @@ static uint32_t product(work *w, uint32_t i, int k, uint32_t g)
     const nbi_dag_node n = d->node[i];
     const uint32_t s = nbi_dag_slope(d, n.code, k, n.in, i);
     return nbi_dag_is(d, s, 0.0) ? NBI_DAG_NONE : nbi_dag_op(d, NBI_ROW_chain, g, s, 0);
+}
+
+/* Whether the slopes of a row pick: they are 0 at an operand that does not matter. */
+static bool picks(uint32_t code)
+{
+    return code == NBI_ROW_where || code == NBI_ROW_min || code == NBI_ROW_max ||
+           code == NBI_ROW_clamp || code == NBI_ROW_relu || code == NBI_ROW_chain;
+}
+
+/* What tangent t of operand k adds to that of node i. A branch not taken adds 0, even if its tangent is
+ * infinite, as it does in reverse: where a slope picks, it is the slope that is asked whether it is 0. */
+static uint32_t push(work *w, uint32_t i, int k, uint32_t t)
+{
+    nbi_dag *d = &w->q->dag;
+    const nbi_dag_node n = d->node[i];
+    if (!picks(n.code) || (n.code == NBI_ROW_chain && k == 0))
+        return product(w, i, k, t);
+    const uint32_t s = nbi_dag_slope(d, n.code, k, n.in, i);
+    return nbi_dag_is(d, s, 0.0) ? NBI_DAG_NONE : nbi_dag_op(d, NBI_ROW_chain, s, t, 0);
 }
 
 static void reverse(work *w, uint32_t from)
@@ -128,7 +151,7 @@ static void forward(work *w)
             continue;
         for (int k = 0; k < nbi_dag_arity(n.code); k++)
             if (w->with[n.in[k]] != NBI_DAG_NONE) {
-                const uint32_t d = product(w, i, k, w->with[n.in[k]]);
+                const uint32_t d = push(w, i, k, w->with[n.in[k]]);
                 if (d != NBI_DAG_NONE)
                     give(w, i, d);
             }
@@ -210,12 +233,16 @@ static bool valid(const nb_program *p, const bool *want, bool single, nb_reason 
 static bool add_prefixed(nb_program *q, bool out, const char *prefix, const nbi_argument *a,
                          bool sum)
 {
-    char name[96];
     const bool vector = a->vector;
-    const size_t count = a->count;
-    snprintf(name, sizeof name, "%s %s", prefix, a->name);
-    return out ? nbi_program_add_out(q, name, count, sum, vector)
-               : nbi_program_add_in(q, name, count, sum, vector);
+    const size_t count = a->count, length = strlen(prefix) + strlen(a->name) + 2;
+    char *name = take(q, length);
+    if (!name)
+        return false;
+    snprintf(name, length, "%s %s", prefix, a->name);
+    const bool done = out ? nbi_program_add_out(q, name, count, sum, vector)
+                          : nbi_program_add_in(q, name, count, sum, vector);
+    nbi_resize(&q->heap, name, length, 0);
+    return done;
 }
 
 /* An output "d x" for each input wanted, with the adjoints that a reverse walk left. */

@@ -118,7 +118,8 @@ static bool open_range(nbi_freeze *f)
         nbi_no_memory(f->t, "freeze");
         return false;
     }
-    memset(f->number, 0xff, (f->high - f->low) * sizeof *f->number);
+    if (f->number)
+        memset(f->number, 0xff, (f->high - f->low) * sizeof *f->number);
     return true;
 }
 

@@ -13,6 +13,7 @@ typedef struct extent {
     intptr_t first, span; /* of lane 0: its lowest byte, and how far its elements reach */
     int64_t step;         /* from lane to lane, 0 if it is not that simple */
     const nbi_place *place;
+    bool single; /* one for all lanes */
     bool empty;
 } extent;
 
@@ -62,7 +63,7 @@ static nb_code measure(const survey *s, const char *kind, const nbi_argument *a,
     const int64_t size = s->r->dtype == NB_F64 ? sizeof(double) : sizeof(float);
     const int64_t count = (int64_t)a->count;
     int64_t low = 0, high = 0;
-    *x = (extent){.place = p, .empty = !count || !s->r->lanes};
+    *x = (extent){.place = p, .single = single, .empty = !count || !s->r->lanes};
     if (x->empty)
         return NB_OK;
     if (!p->data)
@@ -82,7 +83,9 @@ static nb_code measure(const survey *s, const char *kind, const nbi_argument *a,
         return too_far(s, kind, a);
     x->first = (intptr_t)p->data + own_low * size;
     x->span = (own_high - own_low + 1) * size;
-    x->step = single || p->index || s->rows > 1 ? 0 : (p->lane < 0 ? -p->lane : p->lane) * size;
+    if (single || p->index || s->rows > 1 ||
+        __builtin_mul_overflow(p->lane, p->lane < 0 ? -size : size, &x->step))
+        x->step = 0;
     return NB_OK;
 }
 
@@ -97,10 +100,12 @@ static bool meet(const extent *a, const extent *b)
     return apart < a->span || apart + b->span > a->step;
 }
 
-static bool same_place(const nbi_place *a, const nbi_place *b)
+/* Whether two of equal count take the same place in every lane. */
+static bool same_place(const extent *x, const extent *y)
 {
-    return a->data == b->data && a->lane == b->lane && a->element == b->element &&
-           a->row == b->row && a->index == b->index;
+    const nbi_place *a = x->place, *b = y->place;
+    return x->single == y->single && a->data == b->data && a->lane == b->lane &&
+           a->element == b->element && a->row == b->row && a->index == b->index;
 }
 
 static nb_code find_overlaps(const survey *s, const extent *in, const extent *out)
@@ -109,7 +114,7 @@ static nb_code find_overlaps(const survey *s, const extent *in, const extent *ou
     for (size_t k = 0; k < p->n_out; k++) {
         for (size_t j = 0; j < p->n_in; j++)
             if (meet(&out[k], &in[j]) && !(s->r->in_place && p->in[j].count == p->out[k].count &&
-                                           same_place(out[k].place, in[j].place)))
+                                           same_place(&out[k], &in[j])))
                 return nbi_reason(s->why, NB_ERR_ARGUMENT,
                                   "replay: output \"%s\" overlaps input \"%s\"", p->out[k].name,
                                   p->in[j].name);
@@ -172,6 +177,9 @@ nb_code nbi_places(const nb_program *p, const nb_replay *r, const uint8_t *share
         return nbi_reason(why, NB_ERR_ARGUMENT,
                           "replay: %lld lanes, %lld rows: neither can be negative",
                           (long long)r->lanes, (long long)r->rows);
+    if (r->dtype != NB_F64 && r->dtype != NB_F32)
+        return nbi_reason(why, NB_ERR_ARGUMENT, "replay: there is no element type %d",
+                          (int)r->dtype);
     if ((p->n_in && !r->in) || (p->n_out && !r->out))
         return nbi_reason(why, NB_ERR_ARGUMENT, "replay: the list of inputs or outputs is NULL");
     if (n > sizeof few / sizeof *few && !(x = nbi_resize(&h, NULL, 0, n * sizeof *x)))

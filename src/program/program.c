@@ -299,7 +299,10 @@ nb_program_info nb_program_inspect(const nb_program *p)
         info.slots = c->slots;
         info.width = (size_t)c->lanes;
     }
+    pthread_mutex_t *lock = &((nb_program *)p)->lock; /* others may be making code */
+    pthread_mutex_lock(lock);
     info.bytes = p->heap.used;
+    pthread_mutex_unlock(lock);
     if (flags != few)
         nbi_resize(&h, flags, n, 0);
     return info;

@@ -26,10 +26,10 @@ typedef struct replay {
     nbi_place *in, *out;         /* of row 0 */
     int64_t rows, chunks, chunk; /* chunks of a row; lanes of a chunk */
     double *sums;                /* [rows, chunks, accumulators, SUM] */
-    double *fixed;               /* [rows, output elements]: sums of what does not vary */
-    char *space;                 /* of the workers */
-    size_t stride;               /* from one worker's to the next */
-    bool *left;                  /* per worker */
+    double *fixed; /* [rows, output elements]: sums of what does not vary; NULL if there are none */
+    char *space;   /* of the workers */
+    size_t stride; /* from one worker's to the next */
+    bool *left;    /* per worker */
 } replay;
 
 /* What a worker has: its places as the row sees them, and its workspace. */
@@ -190,14 +190,25 @@ static int64_t grain(const replay *w)
     return chunk >= WORTH_NS ? 1 : 1 + (int64_t)(WORTH_NS / (chunk + 1));
 }
 
+/* Whether an output that is the same in all lanes is summed over them. */
+static bool any_fixed(const replay *w)
+{
+    bool any = false;
+    for (size_t k = 0; k < w->p->out_elements; k++)
+        any = any || (w->code->sum[k] != NBI_NOWHERE && w->code->sum[k] & NBI_EXPORTED);
+    return any;
+}
+
 static bool size_of(const replay *w, int workers, size_t *sums, size_t *fixed, size_t *space)
 {
     size_t units;
+    const size_t most = SIZE_MAX / 8, elements = any_fixed(w) ? w->p->out_elements : 0;
     const size_t one = w->code->accumulators * SUM * sizeof(double);
     return !__builtin_mul_overflow((size_t)w->rows, (size_t)w->chunks, &units) &&
-           !__builtin_mul_overflow(units, one, sums) &&
-           !__builtin_mul_overflow((size_t)w->rows * sizeof(double), w->p->out_elements, fixed) &&
-           !__builtin_mul_overflow((size_t)workers, w->stride, space);
+           !__builtin_mul_overflow(units, one, sums) && (size_t)w->rows < most &&
+           !__builtin_mul_overflow((size_t)w->rows * sizeof(double), elements, fixed) &&
+           !__builtin_mul_overflow((size_t)workers, w->stride, space) && *sums < most &&
+           *fixed < most && *space < most;
 }
 
 /* All units, in memory taken for them. */
@@ -218,7 +229,7 @@ static nb_code run_all(replay *w, const nbi_crew *crew, const uint8_t *summed, n
     char *at = (char *)(((uintptr_t)block + NBI_ALIGN - 1) & ~(uintptr_t)(NBI_ALIGN - 1));
     w->space = at;
     w->sums = (double *)(void *)(at + space);
-    w->fixed = (double *)(void *)(at + space + padded(sums));
+    w->fixed = fixed ? (double *)(void *)(at + space + padded(sums)) : NULL;
     w->left = (bool *)(at + space + padded(sums) + padded(fixed));
     memset(at + space, 0, bytes - space);
     for (int k = 0; k < workers; k++)

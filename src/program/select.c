@@ -405,7 +405,8 @@ static void pair_waves(selection *w)
         if (other)
             w->pair[i] = other, w->pair[other] = i;
     }
-    memset(first, 0, s->d->count * sizeof *first);
+    if (s->d->count)
+        memset(first, 0, s->d->count * sizeof *first);
 }
 
 static void emit_waves(selection *w, uint32_t i)
