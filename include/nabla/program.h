@@ -57,14 +57,20 @@ typedef struct nb_recipe {
     const nb_argument *in;
     size_t n_out;
     const nb_argument *out;
-    bool strict; /* each operation rounds as it would on the tape: no product and sum are
-                                     * fused, no quotients share a reciprocal */
+    /* Each operation rounds as it would on the tape. Otherwise a product and a sum may be fused, and
+     * quotients by one divisor be products with its reciprocal: the last digit may differ, and where a divisor
+     * is below 1e-308 (1e-38 in float) in magnitude the result may be infinite or NaN though the quotient
+     * is not. */
+    bool strict;
     const nb_allocator *allocator; /* NULL: the tape's */
 } nb_recipe;
 
-/* What the outputs compute from the inputs, as it stands on the tape. Other inputs of the tape that
- * they depend on are an error; branches recorded by nb_guard between inputs and outputs come along.
- * Errors stick to the tape; the result is then NULL. */
+/* What the outputs compute from the inputs, as it stands on the tape, which may then be rewound or freed.
+ * Outputs may be inputs or constants, and be given several times. Other inputs of the tape that they
+ * depend on are an error. Branches recorded by nb_guard after the first input and before the last output
+ * come along, whatever they are about: a guard on an input that is not listed is an error too. What was
+ * detached, or recorded while gradients were off, is computed in every lane and has derivative 0.
+ * Errors stick to the tape; the result is then NULL, as it is if no argument has a var. */
 NB_API nb_program *nb_freeze(const nb_recipe *recipe);
 NB_API void nb_program_free(nb_program *p); /* NULL is fine */
 
@@ -77,7 +83,10 @@ NB_API bool nb_guard(nb_var condition);
 /* A new program with the inputs of p. `want`, one flag per input argument of p, says by which to
  * differentiate; NULL: by all. The reason of a NULL result goes to *why, if that is not NULL.
  * A program's total is the sum over its lanes: gradients by shared inputs are summed, and so are Hessians
- * by shared inputs alone. A Jacobian is one per lane, unless all of p's outputs are sums. */
+ * by shared inputs alone. A Jacobian is one per lane, unless all of p's outputs are sums.
+ * At a singular point derivatives may be NaN where the tape has 0, or the other way round: an infinite slope
+ * times 0 is met in another order. A branch not taken (nb_where, nb_min, nb_max, nb_clamp, nb_relu)
+ * contributes 0, whatever its slope. */
 
 /* Of the one element that p computes: p's outputs, then "d x" for each argument x wanted. */
 NB_API nb_program *nb_program_gradient(const nb_program *p, const bool *want, nb_reason *why);
@@ -118,13 +127,17 @@ typedef struct nb_replay {
     uint8_t *
         left; /* [rows, lanes]: set to 1 where a guard would have gone the other way, else 0; NULL if
                     * that is not asked for */
-    bool in_place; /* an output may stand exactly where an input does, and replaces it */
+    /* An output may stand exactly where an input does, and replaces it: an output per lane an input per
+     * lane, a sum a shared input. */
+    bool in_place;
     nb_pool *pool; /* threads that help; NULL: none */
 } nb_replay;
 
 /* NB_OK: all outputs are written. NB_ERR_GUARD: likewise, but some lanes left the branches recorded; their
  * numbers mean nothing, nor do sums. Anything else: nothing is written, and *why tells. Outputs must not
- * overlap inputs, nor each other. NaN stays in its lane. Without lanes, sums are 0. */
+ * overlap inputs, nor each other, which is checked; nor may the lanes of one output, which is not. An
+ * argument without elements needs no data. NaN stays in its lane. Without lanes, sums are 0. The first
+ * replay in an element type, of few lanes or of many, makes the code for it, and takes memory. */
 NB_API nb_code nb_program_run(const nb_program *p, const nb_replay *r, nb_reason *why);
 
 /* ---- looking --------------------------------------------------------------------------------- */
