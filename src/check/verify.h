@@ -1,0 +1,166 @@
+/*
+ * A check of a gradient, from inside.
+ *
+ * A subject is a function R^n -> R^m that can be evaluated, and a claim about its derivative: for a
+ * gradient m = 1 and the claim has n numbers; for a product J v it has m, along the one direction v.
+ * Everything that is ever measured is a function of one variable,
+ *
+ *     phi(t) = f(x + t v),    v a coordinate axis or a direction through all inputs,
+ *
+ * and a number that claims to be phi'(0). verify_line.c takes the differences, verify_judge.c turns
+ * them into a verdict. Which lines are looked at is the business of verify_screen.c and verify.c;
+ * where f comes from, of the adapters: verify_arrays.c, verify_graph.c, verify_model.c.
+ */
+#ifndef NABLA_SRC_VERIFY_H
+#define NABLA_SRC_VERIFY_H
+
+#include "base/memory.h"
+#include "check/laws.h"
+#include <nabla/verify.h>
+
+typedef struct nbi_check nbi_check;
+
+typedef struct nbi_line {
+    const double *v; /* [n], or NULL: */
+    size_t axis;     /* along this coordinate alone */
+} nbi_line;
+
+/* What an adapter supplies. x is the check's own memory, of which it finds out itself whether a call
+ * wrote to it; with `wrote` an adapter tells that a call wrote to inputs elsewhere. False: c->code and
+ * message tell. */
+typedef struct nbi_subject {
+    /* f(x), m numbers. */
+    bool (*value)(nbi_check *c, const double *x, double *y);
+    /* The claim at x. y: the value that was computed on the way, where there was one (`swept`). */
+    bool (*claim)(nbi_check *c, const double *x, double *y, double *claim);
+    bool swept; /* the claim computes the value as well: it counts as an evaluation */
+    /* All below may be NULL. */
+    bool (*curvature)(nbi_check *c, const double *v, double *vhv); /* at the point */
+    bool (*forward)(nbi_check *c, const double *v, double *jv);    /* by forward mode, at the point */
+    bool (*no_path)(nbi_check *c, size_t i);                       /* none leads to coordinate i */
+    /* The node at which the values along the line have a kink or a jump. */
+    void (*bend)(nbi_check *c, const nbi_line *line, double h, nb_check_place *at);
+    /* The first node that is not finite: in value, or in what it passes on. */
+    void (*not_finite)(nbi_check *c, const double *x, bool gradient, nb_check_place *at);
+    /* The first node whose own rule is wrong; a diagnosis if it has one. */
+    void (*localise)(nbi_check *c);
+} nbi_subject;
+
+/* The inputs as the caller sees them: coordinate at[k] + e is element e of input k. */
+typedef struct nbi_block {
+    const char *name;
+    nb_shape shape;
+    size_t at, size, number; /* number: among all inputs, constants too */
+} nbi_block;
+
+struct nbi_check {
+    const nbi_subject *s;
+    void *self; /* the adapter's */
+    nb_check_options o;
+    nb_check_report *r;
+    nbi_heap heap;
+    nbi_arena work;
+    size_t n, m;
+    bool product;    /* the claim is J v: coordinates are the m results */
+    const double *x; /* [n] the point */
+    double *at;      /* [n] where f is evaluated; equal to x between evaluations */
+    double *sent;    /* [n] what `at` was when the call began */
+    double *y, *y0;  /* [m]; y0 = f(x) */
+    double *claim;   /* [n], or [m] for a product */
+    double *again;   /* as claim: room for a second one */
+    double *unit;    /* [n] the size of each input, for first steps */
+    double *v;       /* [n] the direction of a product */
+    double most;     /* the largest |f(x)| */
+    double tol, eps; /* the tolerance, and the unit of the arithmetic of f */
+    bool single;     /* arguments are floats */
+    int stages;      /* of a table of differences */
+    double *direction[NB_CHECK_DIRECTIONS]; /* [n] of screening */
+    nbi_block *block;
+    size_t n_block;
+    int64_t sizes[16]; /* lengths of axes of what is not differentiated: batches, maybe */
+    int n_sizes;
+    nb_rng rng;
+    bool wrote, ended; /* a call wrote to its inputs; a budget or progress ends the check */
+    double began;
+    nb_code code;
+    size_t done, due; /* coordinates, for progress */
+};
+
+/* ---- memory, errors, budgets: verify.c ------------------------------------------------------- */
+
+double *nbi_doubles(nbi_check *c, size_t n);
+bool nbi_check_fail(nbi_check *c, nb_code code, const char *format, ...) NBI_FORMAT(3, 4);
+/* Reads y = f(at), with everything counted and looked at. False: the check is over. */
+bool nbi_evaluate(nbi_check *c, double *y);
+bool nbi_claim(nbi_check *c, double *y, double *claim);
+double nbi_seconds(void);
+const nbi_block *nbi_block_of(const nbi_check *c, size_t i);
+
+/* ---- differences: verify_line.c -------------------------------------------------------------- */
+
+/* phi at 0 and at +- h / 2^i, of one result. */
+typedef struct nbi_samples {
+    int stages;
+    double h, zero, plus[NBI_STAGES], minus[NBI_STAGES];
+    double rounding; /* what a value may be off for sure: rounding of value and argument */
+} nbi_samples;
+
+/* What the samples say. */
+typedef struct nbi_slope {
+    double value, estimate; /* the derivative, and how far off it may be */
+    double noise;           /* the part of the estimate that grows as h shrinks */
+    double h;
+    double left, right; /* one-sided slopes */
+    double bend;        /* right - left as h shrinks; 0 unless it stays */
+    double spread;      /* the most that phi moves */
+    double sigma;       /* the noise of a value, from the even half of the samples */
+    double rounding;    /* what of it is certain */
+    bool finite;
+} nbi_slope;
+
+/* The nearest step to h whose halves are represented at the point of the line; 0: too small. */
+double nbi_step(const nbi_check *c, const nbi_line *line, double h);
+/* f(x + t v) into y [m]. */
+bool nbi_along(nbi_check *c, const nbi_line *line, double t, double *y);
+/* Samples of result j of m, all taken at once: s[j]. */
+bool nbi_sample_line(nbi_check *c, const nbi_line *line, double h, int stages, nbi_samples *s);
+nbi_slope nbi_slope_of(const nbi_samples *s);
+
+/* ---- verdicts: verify_judge.c ---------------------------------------------------------------- */
+
+/* The size of a step that is worth a try first: 1 along a direction. */
+double nbi_line_unit(const nbi_check *c, const nbi_line *line);
+/* The slope of one result, at the step that suits it best, from step h on. */
+bool nbi_measure(nbi_check *c, const nbi_line *line, size_t j, double claim, double h,
+                 nbi_slope *best);
+/* Whether the estimate is small beside what it is to decide; and whether it then excludes the claim. */
+bool nbi_resolved(const nbi_check *c, const nbi_line *line, const nbi_slope *s, double claim);
+bool nbi_differs(const nbi_check *c, const nbi_slope *s, double claim);
+/* Fills in the verdict and the figures of `to`. False: the check is over. */
+bool nbi_judge(nbi_check *c, const nbi_line *line, size_t j, double claim, nb_check_coordinate *to);
+
+/* ---- the order of a check -------------------------------------------------------------------- */
+
+bool nbi_purity(nbi_check *c);
+bool nbi_screen(nbi_check *c);
+bool nbi_pure_after(nbi_check *c);
+/* Adds to list, which has `count` entries and room for more, coordinates that screening accuses. */
+bool nbi_suspects(nbi_check *c, size_t *list, size_t *count, size_t room);
+void nbi_diagnose(nbi_check *c);
+/* What n pairs of a wrong number and the right one, which is off by estimate[k], have in common: a
+ * diagnosis of a factor, and the factor. */
+nb_diagnosis nbi_ratio_says(const nbi_check *c, size_t n, const double *wrong, const double *right,
+                            const double *estimate, double *factor);
+
+/* Runs the check on a subject: the fields s, self, n, m, product, x, v, block, eps and single are set. */
+nb_verdict nbi_check_run(nbi_check *c);
+void nbi_check_open(nbi_check *c, const nb_check_options *options, nb_check_report *report);
+nb_verdict nbi_check_close(nbi_check *c);
+
+/* ---- text: verify_text.c --------------------------------------------------------------------- */
+
+void nbi_check_write(nbi_check *c);
+/* "w[2 17]" */
+void nbi_coordinate_name(const nbi_check *c, size_t i, char *to, size_t room);
+
+#endif
