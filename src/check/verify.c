@@ -57,7 +57,7 @@ double nbi_seconds(void)
     return timespec_get(&t, TIME_UTC) ? (double)t.tv_sec + 1e-9 * (double)t.tv_nsec : 0;
 }
 
-bool nbi_check_fail(nbi_check *c, nb_code code, const char *format, ...)
+bool nbi_check_fail(nbi_verify *c, nb_code code, const char *format, ...)
 {
     va_list args;
     c->ended = true;
@@ -70,7 +70,7 @@ bool nbi_check_fail(nbi_check *c, nb_code code, const char *format, ...)
     return false;
 }
 
-double *nbi_doubles(nbi_check *c, size_t n)
+double *nbi_doubles(nbi_verify *c, size_t n)
 {
     size_t bytes;
     double *p = __builtin_mul_overflow(n + 1, sizeof *p, &bytes)
@@ -82,7 +82,7 @@ double *nbi_doubles(nbi_check *c, size_t n)
 }
 
 /* Whether the budget allows another evaluation. */
-static bool within_budget(nbi_check *c)
+static bool within_budget(nbi_verify *c)
 {
     const nb_check_options *o = &c->o;
     if ((o->max_evaluations && c->r->evaluations >= o->max_evaluations) ||
@@ -94,7 +94,7 @@ static bool within_budget(nbi_check *c)
 }
 
 /* Whether the call that just returned left its arguments alone; they are put right. */
-static bool untouched(nbi_check *c)
+static bool untouched(nbi_verify *c)
 {
     if (c->n && memcmp(c->at, c->sent, c->n * sizeof *c->at) != 0) {
         memcpy(c->at, c->x, c->n * sizeof *c->at);
@@ -105,13 +105,13 @@ static bool untouched(nbi_check *c)
     return !c->wrote;
 }
 
-static void send(nbi_check *c)
+static void send(nbi_verify *c)
 {
     if (c->n)
         memcpy(c->sent, c->at, c->n * sizeof *c->at);
 }
 
-bool nbi_evaluate(nbi_check *c, double *y)
+bool nbi_evaluate(nbi_verify *c, double *y)
 {
     if (!within_budget(c))
         return false;
@@ -120,7 +120,7 @@ bool nbi_evaluate(nbi_check *c, double *y)
     return c->s->value(c, c->at, y) && untouched(c) && !c->code;
 }
 
-bool nbi_claim(nbi_check *c, double *y, double *claim)
+bool nbi_claim(nbi_verify *c, double *y, double *claim)
 {
     if (!within_budget(c))
         return false;
@@ -130,7 +130,7 @@ bool nbi_claim(nbi_check *c, double *y, double *claim)
     return c->s->claim(c, c->at, y, claim) && untouched(c) && !c->code;
 }
 
-const nbi_block *nbi_block_of(const nbi_check *c, size_t i)
+const nbi_block *nbi_block_of(const nbi_verify *c, size_t i)
 {
     size_t k = 0;
     while (k + 1 < c->n_block && i >= c->block[k + 1].at)
@@ -153,7 +153,7 @@ static double badness(const nb_check_coordinate *a)
     return 2 * rank[a->verdict] + (part > 0 ? fmin(part, 2) / 2 : 0);
 }
 
-static void note(nbi_check *c, const nb_check_coordinate *a)
+static void note(nbi_verify *c, const nb_check_coordinate *a)
 {
     nb_check_report *r = c->r;
     r->count[a->verdict]++;
@@ -170,7 +170,7 @@ static void note(nbi_check *c, const nb_check_coordinate *a)
     r->worst[k] = *a;
 }
 
-static bool coordinate(nbi_check *c, size_t i)
+static bool coordinate(nbi_verify *c, size_t i)
 {
     nb_check_coordinate a = {.index = i, .at = {.operand = -1}};
     const nbi_line line = c->product ? (nbi_line){c->v, 0} : (nbi_line){NULL, i};
@@ -213,7 +213,7 @@ static void add(size_t *list, size_t *n, size_t i)
 }
 
 /* Of many: one of each input, the largest, and others at random. */
-static void draw(nbi_check *c, size_t all, size_t *list, size_t *n)
+static void draw(nbi_verify *c, size_t all, size_t *list, size_t *n)
 {
     size_t top = 0;
     for (size_t i = 0; i < all; i++)
@@ -227,7 +227,7 @@ static void draw(nbi_check *c, size_t all, size_t *list, size_t *n)
         add(list, n, (size_t)nb_rng_below(&c->rng, all));
 }
 
-static bool coordinates(nbi_check *c)
+static bool coordinates(nbi_verify *c)
 {
     const size_t all = c->product ? c->m : c->n;
     size_t first = 0, count = all, n = 0;
@@ -258,7 +258,7 @@ static bool coordinates(nbi_check *c)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static nb_verdict conclude(nbi_check *c)
+static nb_verdict conclude(nbi_verify *c)
 {
     nb_check_report *r = c->r;
     nb_verdict most = NB_VERDICT_UNTESTED;
@@ -286,7 +286,7 @@ static nb_verdict conclude(nbi_check *c)
 }
 
 /* First steps: the size of the element, or of its input where it is 0. */
-static bool find_units(nbi_check *c)
+static bool find_units(nbi_verify *c)
 {
     c->unit = nbi_doubles(c, c->n);
     for (size_t k = 0; c->unit && k < c->n_block; k++) {
@@ -300,7 +300,7 @@ static bool find_units(nbi_check *c)
     return c->unit != NULL;
 }
 
-static bool prepare(nbi_check *c)
+static bool prepare(nbi_verify *c)
 {
     const size_t wide = c->product ? c->m : c->n;
     c->at = nbi_doubles(c, c->n);
@@ -320,10 +320,10 @@ static bool prepare(nbi_check *c)
     return true;
 }
 
-void nbi_check_open(nbi_check *c, const nb_check_options *options, nb_check_report *report)
+void nbi_check_open(nbi_verify *c, const nb_check_options *options, nb_check_report *report)
 {
     *report = (nb_check_report){.factor = (double)NAN, .at = {.operand = -1}};
-    *c = (nbi_check){.r = report, .began = nbi_seconds()};
+    *c = (nbi_verify){.r = report, .began = nbi_seconds()};
     if (options)
         c->o = *options;
     c->o.directions = c->o.directions > NB_CHECK_DIRECTIONS ? NB_CHECK_DIRECTIONS
@@ -340,7 +340,7 @@ void nbi_check_open(nbi_check *c, const nb_check_options *options, nb_check_repo
     nbi_arena_init(&c->work, &c->heap, 1 << 16);
 }
 
-nb_verdict nbi_check_run(nbi_check *c)
+nb_verdict nbi_check_run(nbi_verify *c)
 {
     if (c->code || !prepare(c) || !nbi_purity(c))
         return c->r->verdict = conclude(c);
@@ -362,7 +362,7 @@ nb_verdict nbi_check_run(nbi_check *c)
     return c->r->verdict = v;
 }
 
-nb_verdict nbi_check_close(nbi_check *c)
+nb_verdict nbi_check_close(nbi_verify *c)
 {
     nb_check_report *r = c->r;
     r->code = c->code;

@@ -18,7 +18,7 @@
 #include "check/laws.h"
 #include <nabla/verify.h>
 
-typedef struct nbi_check nbi_check;
+typedef struct nbi_verify nbi_verify;
 
 typedef struct nbi_line {
     const double *v; /* [n], or NULL: */
@@ -30,20 +30,20 @@ typedef struct nbi_line {
  * message tell. */
 typedef struct nbi_subject {
     /* f(x), m numbers. */
-    bool (*value)(nbi_check *c, const double *x, double *y);
+    bool (*value)(nbi_verify *c, const double *x, double *y);
     /* The claim at x. y: the value that was computed on the way, where there was one (`swept`). */
-    bool (*claim)(nbi_check *c, const double *x, double *y, double *claim);
+    bool (*claim)(nbi_verify *c, const double *x, double *y, double *claim);
     bool swept; /* the claim computes the value as well: it counts as an evaluation */
     /* All below may be NULL. */
-    bool (*curvature)(nbi_check *c, const double *v, double *vhv); /* at the point */
-    bool (*forward)(nbi_check *c, const double *v, double *jv);    /* by forward mode, at the point */
-    bool (*no_path)(nbi_check *c, size_t i);                       /* none leads to coordinate i */
+    bool (*curvature)(nbi_verify *c, const double *v, double *vhv); /* at the point */
+    bool (*forward)(nbi_verify *c, const double *v, double *jv); /* by forward mode, at the point */
+    bool (*no_path)(nbi_verify *c, size_t i);                    /* none leads to coordinate i */
     /* The node at which the values along the line have a kink or a jump. */
-    void (*bend)(nbi_check *c, const nbi_line *line, double h, nb_check_place *at);
+    void (*bend)(nbi_verify *c, const nbi_line *line, double h, nb_check_place *at);
     /* The first node that is not finite: in value, or in what it passes on. */
-    void (*not_finite)(nbi_check *c, const double *x, bool gradient, nb_check_place *at);
+    void (*not_finite)(nbi_verify *c, const double *x, bool gradient, nb_check_place *at);
     /* The first node whose own rule is wrong; a diagnosis if it has one. */
-    void (*localise)(nbi_check *c);
+    void (*localise)(nbi_verify *c);
 } nbi_subject;
 
 /* The inputs as the caller sees them: coordinate at[k] + e is element e of input k. */
@@ -53,7 +53,7 @@ typedef struct nbi_block {
     size_t at, size, number; /* number: among all inputs, constants too */
 } nbi_block;
 
-struct nbi_check {
+struct nbi_verify {
     const nbi_subject *s;
     void *self; /* the adapter's */
     nb_check_options o;
@@ -88,13 +88,13 @@ struct nbi_check {
 
 /* ---- memory, errors, budgets: verify.c ------------------------------------------------------- */
 
-double *nbi_doubles(nbi_check *c, size_t n);
-bool nbi_check_fail(nbi_check *c, nb_code code, const char *format, ...) NBI_FORMAT(3, 4);
+double *nbi_doubles(nbi_verify *c, size_t n);
+bool nbi_check_fail(nbi_verify *c, nb_code code, const char *format, ...) NBI_FORMAT(3, 4);
 /* Reads y = f(at), with everything counted and looked at. False: the check is over. */
-bool nbi_evaluate(nbi_check *c, double *y);
-bool nbi_claim(nbi_check *c, double *y, double *claim);
+bool nbi_evaluate(nbi_verify *c, double *y);
+bool nbi_claim(nbi_verify *c, double *y, double *claim);
 double nbi_seconds(void);
-const nbi_block *nbi_block_of(const nbi_check *c, size_t i);
+const nbi_block *nbi_block_of(const nbi_verify *c, size_t i);
 
 /* ---- differences: verify_line.c -------------------------------------------------------------- */
 
@@ -119,48 +119,49 @@ typedef struct nbi_slope {
 } nbi_slope;
 
 /* The nearest step to h whose halves are represented at the point of the line; 0: too small. */
-double nbi_step(const nbi_check *c, const nbi_line *line, double h);
+double nbi_step(const nbi_verify *c, const nbi_line *line, double h);
 /* f(x + t v) into y [m]. */
-bool nbi_along(nbi_check *c, const nbi_line *line, double t, double *y);
+bool nbi_along(nbi_verify *c, const nbi_line *line, double t, double *y);
 /* Samples of result j of m, all taken at once: s[j]. */
-bool nbi_sample_line(nbi_check *c, const nbi_line *line, double h, int stages, nbi_samples *s);
+bool nbi_sample_line(nbi_verify *c, const nbi_line *line, double h, int stages, nbi_samples *s);
 nbi_slope nbi_slope_of(const nbi_samples *s);
 
 /* ---- verdicts: verify_judge.c ---------------------------------------------------------------- */
 
 /* The size of a step that is worth a try first: 1 along a direction. */
-double nbi_line_unit(const nbi_check *c, const nbi_line *line);
+double nbi_line_unit(const nbi_verify *c, const nbi_line *line);
 /* The slope of one result, at the step that suits it best, from step h on. */
-bool nbi_measure(nbi_check *c, const nbi_line *line, size_t j, double claim, double h,
+bool nbi_measure(nbi_verify *c, const nbi_line *line, size_t j, double claim, double h,
                  nbi_slope *best);
 /* Whether the estimate is small beside what it is to decide; and whether it then excludes the claim. */
-bool nbi_resolved(const nbi_check *c, const nbi_line *line, const nbi_slope *s, double claim);
-bool nbi_differs(const nbi_check *c, const nbi_slope *s, double claim);
+bool nbi_resolved(const nbi_verify *c, const nbi_line *line, const nbi_slope *s, double claim);
+bool nbi_differs(const nbi_verify *c, const nbi_slope *s, double claim);
 /* Fills in the verdict and the figures of `to`. False: the check is over. */
-bool nbi_judge(nbi_check *c, const nbi_line *line, size_t j, double claim, nb_check_coordinate *to);
+bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim,
+               nb_check_coordinate *to);
 
 /* ---- the order of a check -------------------------------------------------------------------- */
 
-bool nbi_purity(nbi_check *c);
-bool nbi_screen(nbi_check *c);
-bool nbi_pure_after(nbi_check *c);
+bool nbi_purity(nbi_verify *c);
+bool nbi_screen(nbi_verify *c);
+bool nbi_pure_after(nbi_verify *c);
 /* Adds to list, which has `count` entries and room for more, coordinates that screening accuses. */
-bool nbi_suspects(nbi_check *c, size_t *list, size_t *count, size_t room);
-void nbi_diagnose(nbi_check *c);
+bool nbi_suspects(nbi_verify *c, size_t *list, size_t *count, size_t room);
+void nbi_diagnose(nbi_verify *c);
 /* What n pairs of a wrong number and the right one, which is off by estimate[k], have in common: a
  * diagnosis of a factor, and the factor. */
-nb_diagnosis nbi_ratio_says(const nbi_check *c, size_t n, const double *wrong, const double *right,
+nb_diagnosis nbi_ratio_says(const nbi_verify *c, size_t n, const double *wrong, const double *right,
                             const double *estimate, double *factor);
 
 /* Runs the check on a subject: the fields s, self, n, m, product, x, v, block, eps and single are set. */
-nb_verdict nbi_check_run(nbi_check *c);
-void nbi_check_open(nbi_check *c, const nb_check_options *options, nb_check_report *report);
-nb_verdict nbi_check_close(nbi_check *c);
+nb_verdict nbi_check_run(nbi_verify *c);
+void nbi_check_open(nbi_verify *c, const nb_check_options *options, nb_check_report *report);
+nb_verdict nbi_check_close(nbi_verify *c);
 
 /* ---- text: verify_text.c --------------------------------------------------------------------- */
 
-void nbi_check_write(nbi_check *c);
+void nbi_check_write(nbi_verify *c);
 /* "w[2 17]" */
-void nbi_coordinate_name(const nbi_check *c, size_t i, char *to, size_t room);
+void nbi_coordinate_name(const nbi_verify *c, size_t i, char *to, size_t room);
 
 #endif

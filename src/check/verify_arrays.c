@@ -15,7 +15,7 @@ typedef struct plain {
     double *copy; /* [n] of the direction, which a call must not change for others */
 } plain;
 
-static bool f_value(nbi_check *c, const double *x, double *y)
+static bool f_value(nbi_verify *c, const double *x, double *y)
 {
     const nb_check_plain *p = ((plain *)c->self)->gradient;
     *y = p->f(x, c->n, p->context);
@@ -28,7 +28,7 @@ static void unfilled(size_t n, double *a)
         a[i] = (double)NAN;
 }
 
-static bool f_claim(nbi_check *c, const double *x, double *y, double *claim)
+static bool f_claim(nbi_verify *c, const double *x, double *y, double *claim)
 {
     const nb_check_plain *p = ((plain *)c->self)->gradient;
     (void)y;
@@ -37,7 +37,7 @@ static bool f_claim(nbi_check *c, const double *x, double *y, double *claim)
     return true;
 }
 
-static bool f_curvature(nbi_check *c, const double *v, double *vhv)
+static bool f_curvature(nbi_verify *c, const double *v, double *vhv)
 {
     const nb_check_plain *p = ((plain *)c->self)->gradient;
     unfilled(c->n, c->again);
@@ -48,27 +48,27 @@ static bool f_curvature(nbi_check *c, const double *v, double *vhv)
     return true;
 }
 
-static bool jvp_value(nbi_check *c, const double *x, double *y)
+static bool jvp_value(nbi_verify *c, const double *x, double *y)
 {
     const nb_check_plain_jvp *p = ((plain *)c->self)->jvp;
     p->f(x, c->n, y, c->m, p->context);
     return true;
 }
 
-static const double *own_copy(nbi_check *c)
+static const double *own_copy(nbi_verify *c)
 {
     double *copy = ((plain *)c->self)->copy;
     memcpy(copy, c->v, c->n * sizeof *copy);
     return copy;
 }
 
-static void look_at_direction(nbi_check *c)
+static void look_at_direction(nbi_verify *c)
 {
     if (memcmp(((plain *)c->self)->copy, c->v, c->n * sizeof *c->v) != 0)
         c->wrote = true;
 }
 
-static bool jvp_claim(nbi_check *c, const double *x, double *y, double *claim)
+static bool jvp_claim(nbi_verify *c, const double *x, double *y, double *claim)
 {
     const nb_check_plain_jvp *p = ((plain *)c->self)->jvp;
     (void)y;
@@ -78,14 +78,14 @@ static bool jvp_claim(nbi_check *c, const double *x, double *y, double *claim)
     return true;
 }
 
-static bool hvp_value(nbi_check *c, const double *x, double *y)
+static bool hvp_value(nbi_verify *c, const double *x, double *y)
 {
     const nb_check_plain_hvp *p = ((plain *)c->self)->hvp;
     p->g(x, c->n, y, p->context);
     return true;
 }
 
-static bool hvp_claim(nbi_check *c, const double *x, double *y, double *claim)
+static bool hvp_claim(nbi_verify *c, const double *x, double *y, double *claim)
 {
     const nb_check_plain_hvp *p = ((plain *)c->self)->hvp;
     (void)y;
@@ -96,7 +96,7 @@ static bool hvp_claim(nbi_check *c, const double *x, double *y, double *claim)
 }
 
 /* The caller's layout, if it describes just the n elements, else one vector. */
-static bool lay_out(nbi_check *c, size_t n_in, const nb_check_input *in)
+static bool lay_out(nbi_verify *c, size_t n_in, const nb_check_input *in)
 {
     size_t at = 0;
     const size_t room = n_in + 1;
@@ -122,7 +122,7 @@ static bool lay_out(nbi_check *c, size_t n_in, const nb_check_input *in)
 nb_verdict nb_check_arrays(const nb_check_plain *p, const nb_check_options *options,
                            nb_check_report *report)
 {
-    nbi_check c;
+    nbi_verify c;
     nb_check_report own;
     plain self = {.gradient = p};
     nbi_subject s = {.value = f_value, .claim = f_claim};
@@ -143,7 +143,7 @@ nb_verdict nb_check_arrays(const nb_check_plain *p, const nb_check_options *opti
 }
 
 /* Runs the check of a product along v, or a random direction. */
-static nb_verdict product(nbi_check *c, plain *self, const double *v)
+static nb_verdict product(nbi_verify *c, plain *self, const double *v)
 {
     c->self = self;
     c->product = true;
@@ -161,7 +161,7 @@ static nb_verdict product(nbi_check *c, plain *self, const double *v)
 nb_verdict nb_check_jvp(const nb_check_plain_jvp *p, const nb_check_options *options,
                         nb_check_report *report)
 {
-    nbi_check c;
+    nbi_verify c;
     nb_check_report own;
     plain self = {.jvp = p};
     const nbi_subject s = {.value = jvp_value, .claim = jvp_claim};
@@ -180,7 +180,7 @@ nb_verdict nb_check_jvp(const nb_check_plain_jvp *p, const nb_check_options *opt
 nb_verdict nb_check_hvp(const nb_check_plain_hvp *p, const nb_check_options *options,
                         nb_check_report *report)
 {
-    nbi_check c;
+    nbi_verify c;
     nb_check_report own;
     plain self = {.hvp = p};
     const nbi_subject s = {.value = hvp_value, .claim = hvp_claim};

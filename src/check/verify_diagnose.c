@@ -21,7 +21,7 @@ enum { FEW = 6 };
 
 static bool near(double a, double b, double slack) { return fabs(a - b) <= slack * fabs(b); }
 
-static nb_diagnosis named(const nbi_check *c, double ratio, double slack)
+static nb_diagnosis named(const nbi_verify *c, double ratio, double slack)
 {
     const double whole = fabs(ratio) >= 1 ? ratio : 1 / ratio;
     bool batch = c->o.batch > 1 && near(whole, (double)c->o.batch, slack);
@@ -42,7 +42,7 @@ static nb_diagnosis named(const nbi_check *c, double ratio, double slack)
     return fabs(ratio) >= 1 ? NB_DIAGNOSIS_TIMES_BATCH : NB_DIAGNOSIS_OVER_BATCH;
 }
 
-nb_diagnosis nbi_ratio_says(const nbi_check *c, size_t n, const double *wrong, const double *right,
+nb_diagnosis nbi_ratio_says(const nbi_verify *c, size_t n, const double *wrong, const double *right,
                             const double *estimate, double *factor)
 {
     double ratio = (double)NAN, slack = 0;
@@ -98,7 +98,7 @@ static bool moved(const move *m, size_t size, size_t p, size_t *q)
 }
 
 /* Whether all of the wrong coordinates are derivatives at the places they were moved from. */
-static bool fits(nbi_check *c, const nbi_block *b, const wrongs *w, const move *m)
+static bool fits(nbi_verify *c, const nbi_block *b, const wrongs *w, const move *m)
 {
     size_t told = 0;
     for (size_t k = 0; k < w->n && k < FEW; k++) {
@@ -116,7 +116,7 @@ static bool fits(nbi_check *c, const nbi_block *b, const wrongs *w, const move *
     return told >= 2;
 }
 
-static bool tell(nbi_check *c, const nbi_block *b, const wrongs *w, move m)
+static bool tell(nbi_verify *c, const nbi_block *b, const wrongs *w, move m)
 {
     if (!fits(c, b, w, &m))
         return false;
@@ -132,7 +132,7 @@ static bool tell(nbi_check *c, const nbi_block *b, const wrongs *w, move m)
     return true;
 }
 
-static void places(nbi_check *c, const nbi_block *b, const wrongs *w)
+static void places(nbi_verify *c, const nbi_block *b, const wrongs *w)
 {
     const nb_shape s = b->shape;
     for (int d = 1; d >= -1; d -= 2)
@@ -155,7 +155,7 @@ static void places(nbi_check *c, const nbi_block *b, const wrongs *w)
 /* ---- the diagnosis --------------------------------------------------------------------------- */
 
 /* The wrong ones among the worst, of the input of the very worst. */
-static wrongs collect(const nbi_check *c, const nbi_block **block)
+static wrongs collect(const nbi_verify *c, const nbi_block **block)
 {
     wrongs w = {.n = 0};
     *block = NULL;
@@ -173,7 +173,7 @@ static wrongs collect(const nbi_check *c, const nbi_block **block)
     return w;
 }
 
-void nbi_diagnose(nbi_check *c)
+void nbi_diagnose(nbi_verify *c)
 {
     const nbi_block *b;
     nb_check_report *r = c->r;

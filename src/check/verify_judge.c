@@ -28,13 +28,13 @@ enum { TRIES = 28, ENOUGH = 3, RESTARTS = 4, LADDER = 48 };
 
 static double larger(double a, double b) { return fmax(fabs(a), fabs(b)); }
 
-double nbi_line_unit(const nbi_check *c, const nbi_line *line)
+double nbi_line_unit(const nbi_verify *c, const nbi_line *line)
 {
     return line->v ? 1 : c->unit[line->axis];
 }
 
 /* Whether the estimate is small beside what it is to decide. */
-bool nbi_resolved(const nbi_check *c, const nbi_line *line, const nbi_slope *s, double claim)
+bool nbi_resolved(const nbi_verify *c, const nbi_line *line, const nbi_slope *s, double claim)
 {
     if (!s->finite || !(s->estimate < (double)INFINITY))
         return false;
@@ -68,7 +68,7 @@ static bool apart(const nbi_slope *a, const nbi_slope *b)
     return a->finite && b->finite && fabs(a->value - b->value) > a->estimate + b->estimate;
 }
 
-static bool measure(nbi_check *c, const nbi_line *line, size_t j, double claim, double h,
+static bool measure(nbi_verify *c, const nbi_line *line, size_t j, double claim, double h,
                     double top, nbi_slope *best)
 {
     bracket b = {0, top, 4};
@@ -102,7 +102,7 @@ static bool measure(nbi_check *c, const nbi_line *line, size_t j, double claim, 
     return true;
 }
 
-bool nbi_measure(nbi_check *c, const nbi_line *line, size_t j, double claim, double h,
+bool nbi_measure(nbi_verify *c, const nbi_line *line, size_t j, double claim, double h,
                  nbi_slope *best)
 {
     return measure(c, line, j, claim, h, (double)INFINITY, best);
@@ -116,7 +116,7 @@ typedef struct rung {
     double h, slope, left, right, step;
 } rung;
 
-static bool look(nbi_check *c, const nbi_line *line, size_t j, double h, rung *to)
+static bool look(nbi_verify *c, const nbi_line *line, size_t j, double h, rung *to)
 {
     if (!nbi_along(c, line, h, c->y))
         return false;
@@ -134,7 +134,7 @@ static bool look(nbi_check *c, const nbi_line *line, size_t j, double h, rung *t
 
 /* Down from s->h, as long as noise leaves to see what differs by `gap`. `at` is where it ended, or
  * where something moved. False: the check is over. */
-static bool climb_down(nbi_check *c, const nbi_line *line, size_t j, const nbi_slope *s,
+static bool climb_down(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
                        double gap, sight *seen, rung *at)
 {
     rung first = {0}, now;
@@ -173,7 +173,7 @@ static bool climb_down(nbi_check *c, const nbi_line *line, size_t j, const nbi_s
 }
 
 /* Whether the values to the two sides differ by the same however near they are. */
-static bool jumps(nbi_check *c, const nbi_line *line, size_t j, bool *yes)
+static bool jumps(nbi_verify *c, const nbi_line *line, size_t j, bool *yes)
 {
     rung now, before = {0};
     const double unit = nbi_line_unit(c, line);
@@ -195,7 +195,7 @@ static bool jumps(nbi_check *c, const nbi_line *line, size_t j, bool *yes)
 
 /* ---- the verdict ----------------------------------------------------------------------------- */
 
-bool nbi_differs(const nbi_check *c, const nbi_slope *s, double claim)
+bool nbi_differs(const nbi_verify *c, const nbi_slope *s, double claim)
 {
     return fabs(claim - s->value) > c->tol * larger(claim, s->value) + 2 * s->estimate;
 }
@@ -208,19 +208,20 @@ static void figures(nb_check_coordinate *to, const nbi_slope *s)
     to->step = s->h;
 }
 
-static void kink(nbi_check *c, const nbi_line *line, nb_check_coordinate *to, const rung *at)
+static void kink(nbi_verify *c, const nbi_line *line, const nbi_slope *s, nb_check_coordinate *to,
+                 double h)
 {
-    const double low = fmin(at->left, at->right), high = fmax(at->left, at->right);
+    const double low = fmin(s->left, s->right), high = fmax(s->left, s->right);
     const double slack = 1e-3 * (high - low) + c->tol * larger(low, high);
     to->verdict = NB_VERDICT_KINK;
-    to->left = at->left;
-    to->right = at->right;
+    to->left = s->left;
+    to->right = s->right;
     to->between = to->analytic >= low - slack && to->analytic <= high + slack;
-    if (c->s->bend)
-        c->s->bend(c, line, at->h, &to->at);
+    if (c->s->bend && !to->at.found)
+        c->s->bend(c, line, h, &to->at);
 }
 
-static void jumped(nbi_check *c, const nbi_line *line, nb_check_coordinate *to, double h)
+static void jumped(nbi_verify *c, const nbi_line *line, nb_check_coordinate *to, double h)
 {
     to->verdict = NB_VERDICT_STEP;
     if (c->s->bend)
@@ -228,7 +229,7 @@ static void jumped(nbi_check *c, const nbi_line *line, nb_check_coordinate *to, 
 }
 
 /* Another table at another step: does it too exclude the claim, and agree with the first? */
-static bool confirmed(nbi_check *c, const nbi_line *line, size_t j, const nbi_slope *s,
+static bool confirmed(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
                       double claim, bool *yes)
 {
     const nbi_spot spot = c->work.at;
@@ -248,7 +249,7 @@ static bool confirmed(nbi_check *c, const nbi_line *line, size_t j, const nbi_sl
     return true;
 }
 
-static bool suspicion(nbi_check *c, const nbi_line *line, size_t j, const nbi_slope *s,
+static bool suspicion(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
                       nb_check_coordinate *to, double *from)
 {
     sight seen;
@@ -263,24 +264,24 @@ static bool suspicion(nbi_check *c, const nbi_line *line, size_t j, const nbi_sl
     if (seen == JUMPED) {
         jumped(c, line, to, at.h);
     } else if (seen == BENT) {
-        kink(c, line, to, &at);
+        kink(c, line, s, to, at.h);
     } else if (seen == STEADY && off) {
         if (!confirmed(c, line, j, s, to->analytic, &yes))
             return false;
         if (yes && c->s->bend)
             c->s->bend(c, line, at.h, &to->at);
         if (to->at.found)
-            kink(c, line, to, &at);
+            kink(c, line, s, to, at.h);
         else if (yes)
             to->verdict = NB_VERDICT_WRONG;
     } else if (seen == STEADY || seen == BLIND) {
-        to->verdict = !off && nbi_resolved(c, line, s, to->analytic) ? NB_VERDICT_RIGHT
-                                                                  : NB_VERDICT_NOISY;
+        to->verdict =
+            !off && nbi_resolved(c, line, s, to->analytic) ? NB_VERDICT_RIGHT : NB_VERDICT_NOISY;
     }
     return true;
 }
 
-bool nbi_judge(nbi_check *c, const nbi_line *line, size_t j, double claim, nb_check_coordinate *to)
+bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim, nb_check_coordinate *to)
 {
     nbi_slope s;
     const size_t before = c->r->evaluations;

@@ -29,7 +29,7 @@ enum { TRUNCATION = 3, NOISE = 4 }; /* the multiples */
 /* ---- steps ----------------------------------------------------------------------------------- */
 
 /* h rounded to a multiple of 2^STAGES units in the last place of |x| + h. */
-static double representable(const nbi_check *c, double x, double h)
+static double representable(const nbi_verify *c, double x, double h)
 {
     const double top = ldexp(fabs(x) + h, NBI_STAGES);
     if (!c->single)
@@ -39,12 +39,12 @@ static double representable(const nbi_check *c, double x, double h)
     return isfinite(sum) ? (double)(sum - t) : h;
 }
 
-double nbi_step(const nbi_check *c, const nbi_line *line, double h)
+double nbi_step(const nbi_verify *c, const nbi_line *line, double h)
 {
     return line->v ? h : representable(c, c->x[line->axis], h);
 }
 
-bool nbi_along(nbi_check *c, const nbi_line *line, double t, double *y)
+bool nbi_along(nbi_verify *c, const nbi_line *line, double t, double *y)
 {
     const size_t i = line->axis;
     if (!line->v)
@@ -64,7 +64,7 @@ bool nbi_along(nbi_check *c, const nbi_line *line, double t, double *y)
 }
 
 /* What a value at t may be off because x + t v was rounded: |g| units of x, as the claim has g. */
-static double argument_rounding(const nbi_check *c, const nbi_line *line)
+static double argument_rounding(const nbi_verify *c, const nbi_line *line)
 {
     double sum = 0;
     for (size_t k = 0; line->v && !c->product && k < c->n; k++)
@@ -75,7 +75,7 @@ static double argument_rounding(const nbi_check *c, const nbi_line *line)
     return sqrt(sum);
 }
 
-bool nbi_sample_line(nbi_check *c, const nbi_line *line, double h, int stages, nbi_samples *s)
+bool nbi_sample_line(nbi_verify *c, const nbi_line *line, double h, int stages, nbi_samples *s)
 {
     const double rounding = argument_rounding(c, line);
     for (size_t j = 0; j < c->m; j++)
@@ -122,7 +122,7 @@ static double noise_of(const nbi_samples *s)
 /* One-sided slopes from the two smallest steps, and whether what they differ by stays the same. */
 static void look_aside(const nbi_samples *s, nbi_slope *to)
 {
-    double bend[NBI_STAGES], right = 0, left = 0;
+    double bend[NBI_STAGES] = {0}, right = 0, left = 0;
     const int last = s->stages - 1;
     for (int i = 0; i <= last; i++) {
         const double h = ldexp(s->h, -i), before[2] = {left, right};
@@ -164,8 +164,7 @@ nbi_slope nbi_slope_of(const nbi_samples *s)
         to.spread = fmax(to.spread, fmax(fabs(s->plus[i] - s->zero), fabs(s->minus[i] - s->zero)));
     }
     const double multiple = (double)NOISE / TRUNCATION;
-    const nbi_estimate e =
-        nbi_extrapolate_noisy(s->stages, difference, multiple * to.sigma / s->h);
+    const nbi_estimate e = nbi_extrapolate_noisy(s->stages, difference, multiple * to.sigma / s->h);
     to.value = e.value;
     to.noise = TRUNCATION * e.noise;
     to.estimate = TRUNCATION * e.error + to.noise;

@@ -28,9 +28,9 @@ static bool same(size_t n, const double *a, const double *b)
     return !n || memcmp(a, b, n * sizeof *a) == 0;
 }
 
-static size_t wide(const nbi_check *c) { return c->product ? c->m : c->n; }
+static size_t wide(const nbi_verify *c) { return c->product ? c->m : c->n; }
 
-static bool impure(nbi_check *c, bool gradient, bool stale)
+static bool impure(nbi_verify *c, bool gradient, bool stale)
 {
     c->r->verdict = NB_VERDICT_IMPURE;
     c->r->gradient_impure = gradient;
@@ -40,7 +40,7 @@ static bool impure(nbi_check *c, bool gradient, bool stale)
     return false;
 }
 
-bool nbi_purity(nbi_check *c)
+bool nbi_purity(nbi_verify *c)
 {
     const bool swept = c->s->swept;
     if ((!swept && !nbi_evaluate(c, c->y0)) || !nbi_claim(c, swept ? c->y0 : NULL, c->claim) ||
@@ -62,7 +62,7 @@ bool nbi_purity(nbi_check *c)
     return true;
 }
 
-bool nbi_pure_after(nbi_check *c)
+bool nbi_pure_after(nbi_verify *c)
 {
     if (!nbi_claim(c, c->s->swept ? c->y : NULL, c->again))
         return false;
@@ -83,7 +83,7 @@ static double inner(size_t n, const double *a, const double *b)
     return sum;
 }
 
-static double *random_direction(nbi_check *c)
+static double *random_direction(nbi_verify *c)
 {
     double *v = nbi_doubles(c, c->n);
     for (size_t i = 0; v && i < c->n; i++) {
@@ -107,7 +107,7 @@ static double remainder_at(const nbi_samples *s, int i, double slope)
 
 /* The rate with the gradient's own change: from the Hessian where there is one, else from the
  * gradient at the far ends. */
-static bool third(nbi_check *c, const double *v, const nbi_samples *s, const nbi_slope *slope,
+static bool third(nbi_verify *c, const double *v, const nbi_samples *s, const nbi_slope *slope,
                   nb_check_direction *d)
 {
     double left[2], vhv;
@@ -132,7 +132,7 @@ static bool third(nbi_check *c, const double *v, const nbi_samples *s, const nbi
     return true;
 }
 
-static bool direction(nbi_check *c, int k)
+static bool direction(nbi_verify *c, int k)
 {
     nbi_samples s;
     double *v = c->direction[k] = random_direction(c);
@@ -155,8 +155,8 @@ static bool direction(nbi_check *c, int k)
     if (!nbi_sample_line(c, &line, h, k ? FURTHER : FIRST, &s))
         return false;
     nbi_slope slope = nbi_slope_of(&s);
-    d->rate_two = rate(remainder_at(&s, 0, d->analytic), remainder_at(&s, 1, d->analytic),
-                       slope.sigma);
+    d->rate_two =
+        rate(remainder_at(&s, 0, d->analytic), remainder_at(&s, 1, d->analytic), slope.sigma);
     if (k == 0 && slope.finite && !third(c, v, &s, &slope, d))
         return false;
     if (c->s->forward && !c->s->forward(c, v, &d->forward))
@@ -176,7 +176,7 @@ static bool direction(nbi_check *c, int k)
     return done;
 }
 
-bool nbi_screen(nbi_check *c)
+bool nbi_screen(nbi_verify *c)
 {
     for (int k = 0; k < c->o.directions && c->n; k++)
         if (!direction(c, k))
@@ -187,7 +187,7 @@ bool nbi_screen(nbi_check *c)
 /* ---- suspects -------------------------------------------------------------------------------- */
 
 /* By how much claim and differences differ along v; 0 if they do not. */
-static bool excess(nbi_check *c, const double *v, double *to)
+static bool excess(nbi_verify *c, const double *v, double *to)
 {
     nbi_slope s;
     const nbi_line line = {v, 0};
@@ -199,7 +199,7 @@ static bool excess(nbi_check *c, const double *v, double *to)
 }
 
 /* Halves v, of which `whole` is the excess, down to one coordinate. */
-static bool halve(nbi_check *c, const double *v, double *part, double whole, size_t *found)
+static bool halve(nbi_verify *c, const double *v, double *part, double whole, size_t *found)
 {
     size_t low = 0, high = c->n;
     while (high - low > 1) {
@@ -217,7 +217,7 @@ static bool halve(nbi_check *c, const double *v, double *part, double whole, siz
     return true;
 }
 
-static bool accuse(nbi_check *c, const double *direction, size_t *list, size_t *count, size_t room)
+static bool accuse(nbi_verify *c, const double *direction, size_t *list, size_t *count, size_t room)
 {
     double *v = nbi_doubles(c, c->n), *part = nbi_doubles(c, c->n), whole;
     if (!v || !part)
@@ -240,7 +240,7 @@ static bool accuse(nbi_check *c, const double *direction, size_t *list, size_t *
     return true;
 }
 
-bool nbi_suspects(nbi_check *c, size_t *list, size_t *count, size_t room)
+bool nbi_suspects(nbi_verify *c, size_t *list, size_t *count, size_t room)
 {
     bool done = true;
     const int stages = c->stages;

@@ -28,7 +28,7 @@ static void say(text *s, const char *format, ...)
         s->used = s->room - 1;
 }
 
-void nbi_coordinate_name(const nbi_check *c, size_t i, char *to, size_t room)
+void nbi_coordinate_name(const nbi_verify *c, size_t i, char *to, size_t room)
 {
     text s = {to, room, 0};
     const nbi_block *b = c->n_block && !c->product ? nbi_block_of(c, i) : NULL;
@@ -143,7 +143,7 @@ static void table(text *s, const nb_check_report *r)
     }
 }
 
-void nbi_check_write(nbi_check *c)
+void nbi_check_write(nbi_verify *c)
 {
     nb_check_report *r = c->r;
     text s = {r->text, sizeof r->text, 0};
