@@ -116,6 +116,7 @@ typedef struct nbi_slope {
     double sigma;       /* the noise of a value, from the even half of the samples */
     double rounding;    /* what of it is certain */
     bool finite;
+    bool mute; /* no sample differs from phi(0) */
 } nbi_slope;
 
 /* The nearest step to h whose halves are represented at the point of the line; 0: too small. */
@@ -124,7 +125,8 @@ double nbi_step(const nbi_verify *c, const nbi_line *line, double h);
 bool nbi_along(nbi_verify *c, const nbi_line *line, double t, double *y);
 /* Samples of result j of m, all taken at once: s[j]. */
 bool nbi_sample_line(nbi_verify *c, const nbi_line *line, double h, int stages, nbi_samples *s);
-nbi_slope nbi_slope_of(const nbi_samples *s);
+/* floor: noise that is known of. */
+nbi_slope nbi_slope_of(const nbi_samples *s, double floor);
 
 /* ---- verdicts: verify_judge.c ---------------------------------------------------------------- */
 

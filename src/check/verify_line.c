@@ -146,7 +146,7 @@ static double quotient(double a, double b, double h)
     return isfinite(a - b) ? (a - b) / h / 2 : (a / h - b / h) / 2;
 }
 
-nbi_slope nbi_slope_of(const nbi_samples *s)
+nbi_slope nbi_slope_of(const nbi_samples *s, double floor)
 {
     nbi_slope to = {.h = s->h,
                     .estimate = (double)INFINITY,
@@ -156,13 +156,20 @@ nbi_slope nbi_slope_of(const nbi_samples *s)
                     .finite = all_finite(s)};
     if (!to.finite)
         return to;
-    double difference[NBI_STAGES];
+    double difference[NBI_STAGES], least = (double)INFINITY;
+    bool unmoved = false;
     to.rounding = s->rounding;
-    to.sigma = fmax(noise_of(s), s->rounding);
     for (int i = 0; i < s->stages; i++) {
         difference[i] = quotient(s->plus[i], s->minus[i], ldexp(s->h, -i));
-        to.spread = fmax(to.spread, fmax(fabs(s->plus[i] - s->zero), fabs(s->minus[i] - s->zero)));
+        const double by = fmax(fabs(s->plus[i] - s->zero), fabs(s->minus[i] - s->zero));
+        to.spread = fmax(to.spread, by);
+        unmoved = unmoved || by == 0;
+        least = by > 0 ? fmin(least, by) : least;
     }
+    to.sigma = fmax(fmax(noise_of(s), s->rounding), floor);
+    if (unmoved && isfinite(least)) /* not a small movement, but too small to be seen */
+        to.sigma = fmax(to.sigma, least);
+    to.mute = to.spread == 0;
     const double multiple = (double)NOISE / TRUNCATION;
     const nbi_estimate e = nbi_extrapolate_noisy(s->stages, difference, multiple * to.sigma / s->h);
     to.value = e.value;

@@ -154,7 +154,7 @@ static bool direction(nbi_verify *c, int k)
     const double h = ldexp(0.75 + nb_rng_uniform(&c->rng) / 2, c->single ? -3 : -5);
     if (!nbi_sample_line(c, &line, h, k ? FURTHER : FIRST, &s))
         return false;
-    nbi_slope slope = nbi_slope_of(&s);
+    nbi_slope slope = nbi_slope_of(&s, 0);
     d->rate_two =
         rate(remainder_at(&s, 0, d->analytic), remainder_at(&s, 1, d->analytic), slope.sigma);
     if (k == 0 && slope.finite && !third(c, v, &s, &slope, d))
