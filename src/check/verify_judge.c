@@ -130,9 +130,11 @@ static bool twitch(search *q)
  * smaller steps resolve. */
 static bool too_small(search *q, const nbi_slope *now, bool *small, bool *structure)
 {
+    const double truncation = now->estimate - now->noise;
     *small = now->noise > 0.5 * now->estimate;
-    *structure = false;
-    if (now->sigma <= 8 * now->rounding || now->estimate <= q->c->tol / 4 * fabs(now->value))
+    *structure = !*small && truncation > 0.1 * (now->spread / now->h);
+    if (*structure || now->sigma <= 8 * now->rounding ||
+        now->estimate <= q->c->tol / 4 * fabs(now->value))
         return true;
     if (!q->twitched && !twitch(q))
         return false;
@@ -207,6 +209,11 @@ static bool doubt(search *q)
         if (!find_grain(q))
             return false;
     } else if (by > 2 * 256 * best->rounding) {
+        if (!q->twitched && !twitch(q))
+            return false;
+        const bool scaled = q->line->v || q->c->x[q->line->axis] != 0;
+        if (!scaled && by > 32 * q->floor) /* nor is it noise: all of this was seen from too far */
+            q->best.estimate = fmax(q->best.estimate, fmax(by / h, q->expected));
         q->floor = fmax(q->floor, by);
     }
     lower(q);
@@ -268,7 +275,7 @@ static bool measure(nbi_verify *c, const nbi_line *line, size_t j, double claim,
                     double h, double top, nbi_slope *best)
 {
     search q = {.c = c, .line = line, .j = j, .claim = claim, .high = top, .stride = 4};
-    const double far = 0x1p40 * (line->v ? 1 : fmax(1, c->unit[line->axis]));
+    const double far = 0x1p10 * (line->v ? 1 : fmax(1, c->unit[line->axis]));
     q.expected = larger(claim, before);
     bool done = false;
     q.moving = (double)INFINITY;
@@ -310,7 +317,7 @@ bool nbi_measure(nbi_verify *c, const nbi_line *line, size_t j, double claim, do
 typedef enum sight { STEADY, MOVED, BENT, JUMPED, BLIND } sight;
 
 typedef struct rung {
-    double h, slope, left, right, step;
+    double h, slope, left, right, step, most;
     bool mute;
 } rung;
 
@@ -327,6 +334,7 @@ static bool look(nbi_verify *c, const nbi_line *line, size_t j, double h, rung *
                  .left = (zero - minus) / h,
                  .right = (plus - zero) / h,
                  .step = plus - minus,
+                 .most = fmax(fabs(zero), larger(plus, minus)),
                  .mute = plus == zero && minus == zero};
     return true;
 }
@@ -340,13 +348,17 @@ static bool climb_down(nbi_verify *c, const nbi_line *line, size_t j, const nbi_
     int rungs = 0, bent = 0, level = 0;
     double h = 0.7 * s->h;
     bool before = false;
-    const double sigma = s->bend != 0 ? s->rounding : s->sigma; /* a bend passes for noise */
+    /* a bend passes for noise; rounding is less where the values are less */
+    const bool exact = !line->v && (s->bend != 0 || s->sigma <= 8 * s->rounding);
+    double sigma = s->bend != 0 ? s->rounding : s->sigma;
     for (int i = 0; i < LADDER; i++, h = ldexp(h, i < 12 ? -2 : 20 - 2 * i)) {
         const double step = nbi_step(c, line, h);
         if (step <= 0 || sigma / step > gap / 64)
             break;
         if (!look(c, line, j, step, &now))
             return false;
+        if (exact)
+            sigma = fmin(sigma, 8 * c->eps * now.most + 0x1p-1074);
         if (!rungs++)
             first = now;
         const double bend = fabs(now.right - now.left), was = fabs(first.right - first.left);
