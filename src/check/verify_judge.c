@@ -291,7 +291,8 @@ static bool measure(nbi_verify *c, const nbi_line *line, size_t j, double claim,
         }
         done = done || enough(&q, i + 1);
         h = next_step(&q, h, small);
-        done = done || !(h > 0x1p-1060 && h < far) || q.high < 2 * q.low;
+        h = h > far && q.low < far / 2 ? far : h;
+        done = done || !(h > 0x1p-1060 && h <= far) || q.high < 2 * q.low;
     }
     const bool flat = q.flat.finite && (!q.best.finite || q.flat.h * q.expected > 64 * q.floor) &&
                       (q.grained || (isinf(q.moving) && isinf(top)));
