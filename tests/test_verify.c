@@ -616,13 +616,15 @@ START_TEST(every_allocation_may_fail)
     const nb_check_input in[] = {{"left", NB_SHAPE(3, 4), left, false},
                                  {"right", NB_SHAPE(4, 3), right, false},
                                  {"scale", {.rank = -1}, &scale, true}};
+    record_report(f, NB_F64, false); /* fills the inputs */
     for (size_t k = 1; k < 200; k++) {
         counting c = {.refuse = k};
         nb_check_report r;
         const nb_check_options o = {.allocator = counting_allocator(&c)};
         const nb_verdict v = nb_check_function(record, &f, 3, in, &o, &r);
         ck_assert_uint_eq(c.blocks, 0);
-        ck_assert(v == NB_VERDICT_WRONG || (v == NB_VERDICT_FAILED && r.code == NB_ERR_MEMORY));
+        ck_assert_msg(v == NB_VERDICT_WRONG || (v == NB_VERDICT_FAILED && r.code == NB_ERR_MEMORY),
+                      "request %zu: %s", k, r.text);
         if (!c.refusals)
             return;
     }

@@ -121,6 +121,8 @@ typedef struct nbi_slope {
 
 /* The nearest step to h whose halves are represented at the point of the line; 0: too small. */
 double nbi_step(const nbi_verify *c, const nbi_line *line, double h);
+/* Makes `at` x + t v, as represented. */
+void nbi_go(nbi_verify *c, const nbi_line *line, double t);
 /* f(x + t v) into y [m]. */
 bool nbi_along(nbi_verify *c, const nbi_line *line, double t, double *y);
 /* Samples of result j of m, all taken at once: s[j]. */

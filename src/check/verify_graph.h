@@ -2,8 +2,8 @@
  * Recorded functions as subjects, from inside.
  *
  * A source makes the recording: it puts the n numbers x where the function will find them and records
- * the result on tape number k of the check. Tape 0 serves the evaluations; the others hold the graph
- * at neighbouring points at the same time, so that nodes can be compared across them.
+ * the result on tape number k of the check. Tape 0, which may be the caller's, serves the evaluations; the
+ * others hold the graph at neighbouring points at the same time, so that nodes can be compared across them.
  */
 #ifndef NABLA_SRC_VERIFY_GRAPH_H
 #define NABLA_SRC_VERIFY_GRAPH_H
@@ -11,7 +11,7 @@
 #include "check/verify.h"
 #include "tape/tape.h"
 
-enum { NBI_GRAPHS = 5 };
+enum { NBI_GRAPHS = 6, NBI_POINTS = 5 };
 
 typedef enum nbi_graph_kind { NBI_GRADIENT, NBI_FORWARD, NBI_HESSIAN } nbi_graph_kind;
 

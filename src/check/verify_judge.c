@@ -45,6 +45,31 @@ bool nbi_resolved(const nbi_verify *c, const nbi_line *line, const nbi_slope *s,
            s->estimate <= c->tol / 10 * (c->most / apart);
 }
 
+/* A plain difference, and what else two values tell. */
+typedef struct rung {
+    double h, slope, left, right, step, even, most;
+    bool mute;
+} rung;
+
+static bool look(nbi_verify *c, const nbi_line *line, size_t j, double h, rung *to)
+{
+    if (!nbi_along(c, line, h, c->y))
+        return false;
+    const double plus = c->y[j];
+    if (!nbi_along(c, line, -h, c->y))
+        return false;
+    const double minus = c->y[j], zero = c->y0[j];
+    *to = (rung){.h = h,
+                 .slope = (plus - minus) / h / 2,
+                 .left = (zero - minus) / h,
+                 .right = (plus - zero) / h,
+                 .step = plus - minus,
+                 .even = (plus - zero) / 2 + (minus - zero) / 2,
+                 .most = fmax(fabs(zero), larger(plus, minus)),
+                 .mute = plus == zero && minus == zero};
+    return true;
+}
+
 /* A search for the step: the line, the best table so far, and steps known to be too small and too
  * large. */
 typedef struct search {
@@ -111,18 +136,23 @@ static bool change(search *q, double h, double *by)
     return true;
 }
 
-/* The noise of phi right at the point: how much it moves over the least of steps. */
+/* The noise of phi right at the point: its even half over the least of steps, where a slope has none. */
 static bool twitch(search *q)
 {
-    const double x = q->line->v ? 1 : fabs(q->c->x[q->line->axis]);
-    const double h = x > 0 ? ldexp(x, q->c->single ? -16 : -44) : 0x1p-1000;
-    double by;
-    for (int i = 1; i <= 3 && !q->twitched; i += 2) {
-        if (!change(q, i * h, &by))
+    nbi_verify *c = q->c;
+    const double x = q->line->v ? 1 : fabs(c->x[q->line->axis]);
+    const double h = x > 0 ? ldexp(x, c->single ? -16 : -44) : 0x1p-1000;
+    q->twitched = true;
+    for (int i = 1; i <= 3; i += 2) {
+        rung r;
+        const double step = nbi_step(c, q->line, i * h);
+        if (step <= 0)
+            break;
+        if (!look(c, q->line, q->j, step, &r))
             return false;
-        q->floor = fmax(q->floor, by);
+        q->floor = fmax(q->floor, fabs(r.even));
     }
-    return q->twitched = true;
+    return true;
 }
 
 /* What the step of a table is: too small if noise is what is wrong with it. But what the even half
@@ -317,29 +347,6 @@ bool nbi_measure(nbi_verify *c, const nbi_line *line, size_t j, double claim, do
 
 typedef enum sight { STEADY, MOVED, BENT, JUMPED, BLIND } sight;
 
-typedef struct rung {
-    double h, slope, left, right, step, most;
-    bool mute;
-} rung;
-
-static bool look(nbi_verify *c, const nbi_line *line, size_t j, double h, rung *to)
-{
-    if (!nbi_along(c, line, h, c->y))
-        return false;
-    const double plus = c->y[j];
-    if (!nbi_along(c, line, -h, c->y))
-        return false;
-    const double minus = c->y[j], zero = c->y0[j];
-    *to = (rung){.h = h,
-                 .slope = (plus - minus) / h / 2,
-                 .left = (zero - minus) / h,
-                 .right = (plus - zero) / h,
-                 .step = plus - minus,
-                 .most = fmax(fabs(zero), larger(plus, minus)),
-                 .mute = plus == zero && minus == zero};
-    return true;
-}
-
 /* Down from s->h, as long as noise leaves to see what differs by `gap`. `at` is where it ended, or
  * where something moved. False: the check is over. */
 static bool climb_down(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
@@ -392,7 +399,8 @@ static bool jumps(nbi_verify *c, const nbi_line *line, size_t j, bool *yes)
         if (!look(c, line, j, h, &now))
             return false;
         const double step = fabs(now.step), off = fabs(step - fabs(before.step));
-        same += i > 1 && off < 0.1 * step && step > 1e4 * c->eps * fabs(c->y0[j]) &&
+        const bool whole = step > 0.5 * h * fmax(fabs(now.left), fabs(now.right));
+        same += i > 1 && whole && off < 0.1 * step && step > 1e4 * c->eps * fabs(c->y0[j]) &&
                 (now.step > 0) == (before.step > 0);
         before = now;
     }

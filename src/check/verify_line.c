@@ -44,22 +44,20 @@ double nbi_step(const nbi_verify *c, const nbi_line *line, double h)
     return line->v ? h : representable(c, c->x[line->axis], h);
 }
 
+void nbi_go(nbi_verify *c, const nbi_line *line, double t)
+{
+    const size_t first = line->v ? 0 : line->axis, end = line->v ? c->n : first + 1;
+    for (size_t i = first; i < end; i++) {
+        const double to = c->x[i] + t * (line->v ? line->v[i] : 1);
+        c->at[i] = c->single ? (double)(float)to : to;
+    }
+}
+
 bool nbi_along(nbi_verify *c, const nbi_line *line, double t, double *y)
 {
-    const size_t i = line->axis;
-    if (!line->v)
-        c->at[i] = c->x[i] + t;
-    for (size_t k = 0; line->v && k < c->n; k++) {
-        c->at[k] = c->x[k] + t * line->v[k];
-        if (c->single)
-            c->at[k] = (double)(float)c->at[k];
-    }
+    nbi_go(c, line, t);
     const bool done = nbi_evaluate(c, y);
-    if (line->v)
-        for (size_t k = 0; k < c->n; k++)
-            c->at[k] = c->x[k];
-    else
-        c->at[i] = c->x[i];
+    nbi_go(c, line, 0);
     return done;
 }
 

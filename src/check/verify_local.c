@@ -393,18 +393,16 @@ static void look_for_cut(nbi_verify *c, uint32_t y, const bool *on)
     nb_var other;
     nbi_graph *g = c->self;
     const nb_tape *a = g->tape[0], *b = g->tape[1];
-    for (size_t i = 0; i < c->n; i++) {
-        c->at[i] = c->x[i] + 0.01 * c->unit[i];
-        if (c->single)
-            c->at[i] = (double)(float)c->at[i];
-    }
+    const uint32_t base = g->lent ? g->start.length : 0;
+    const nbi_line line = {c->unit, 0};
+    nbi_go(c, &line, 0.01);
     const bool done = nbi_graph_record(c, 1, c->at, &other);
-    memcpy(c->at, c->x, c->n * sizeof *c->at);
+    nbi_go(c, &line, 0);
     for (uint32_t i = y + 1; done && i-- > 0 && !c->r->at.found;) {
         float ra, rb;
-        if (!on[i] || !nbi_still(a, i) || i >= b->hot.length)
+        if (!on[i] || !nbi_still(a, i) || i < base || i - base >= b->hot.length)
             continue;
-        const nb_array p = nbi_array_of(a, i, &ra), q = nbi_array_of(b, i, &rb);
+        const nb_array p = nbi_array_of(a, i, &ra), q = nbi_array_of(b, i - base, &rb);
         bool same = p.size == q.size;
         for (int64_t e = 0; e < p.size && same; e++)
             same = get(&p, e) == get(&q, e);

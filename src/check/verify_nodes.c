@@ -41,10 +41,10 @@ void nbi_graph_reach(const nb_tape *t, uint32_t y, bool *on)
 /* ---- kinks and jumps ------------------------------------------------------------------------- */
 
 /* Of the values at 0, h, -h, h/2, -h/2: whether they bend or jump. */
-static bool bends(nb_tape *const t[NBI_GRAPHS], uint32_t i, size_t e)
+static bool bends(nb_tape *const t[NBI_POINTS], uint32_t i, size_t e)
 {
-    double y[NBI_GRAPHS], most = 0;
-    for (int k = 0; k < NBI_GRAPHS; k++) {
+    double y[NBI_POINTS], most = 0;
+    for (int k = 0; k < NBI_POINTS; k++) {
         y[k] = element(t[k], i, e);
         most = fmax(most, fabs(y[k]));
     }
@@ -58,7 +58,7 @@ static bool bends(nb_tape *const t[NBI_GRAPHS], uint32_t i, size_t e)
     return kink || jump;
 }
 
-static bool any_bends(nb_tape *const t[NBI_GRAPHS], uint32_t i)
+static bool any_bends(nb_tape *const t[NBI_POINTS], uint32_t i)
 {
     const size_t n = elements(t[0], i);
     for (size_t e = 0; e < n; e++)
@@ -68,9 +68,9 @@ static bool any_bends(nb_tape *const t[NBI_GRAPHS], uint32_t i)
 }
 
 /* Whether node i is the same operation on all of the tapes. */
-static bool same_node(nb_tape *const t[NBI_GRAPHS], uint32_t i)
+static bool same_node(nb_tape *const t[NBI_POINTS], uint32_t i)
 {
-    for (int k = 1; k < NBI_GRAPHS; k++) {
+    for (int k = 1; k < NBI_POINTS; k++) {
         if (i >= t[k]->hot.length || t[k]->hot.ops[i] != t[0]->hot.ops[i] ||
             nbi_row_of(t[k], i) != nbi_row_of(t[0], i) || elements(t[k], i) != elements(t[0], i))
             return false;
@@ -81,34 +81,27 @@ static bool same_node(nb_tape *const t[NBI_GRAPHS], uint32_t i)
     return true;
 }
 
-static void move_to(nbi_verify *c, const nbi_line *line, double h)
-{
-    for (size_t i = 0; i < c->n; i++) {
-        const double by = line->v ? h * line->v[i] : i == line->axis ? h : 0;
-        c->at[i] = c->single ? (double)(float)(c->x[i] + by) : c->x[i] + by;
-    }
-}
-
 void nbi_graph_bend(nbi_verify *c, const nbi_line *line, double h, nb_check_place *at)
 {
-    static const double by[NBI_GRAPHS] = {0, 1, -1, 0.5, -0.5};
+    static const double by[NBI_POINTS] = {0, 1, -1, 0.5, -0.5};
     nbi_graph *g = c->self;
+    nb_tape *const *t = g->tape + 1;
     nb_var y = NB_NONE, other;
     bool done = true;
-    for (int k = 0; k < NBI_GRAPHS && done; k++) {
-        move_to(c, line, by[k] * h);
-        done = nbi_graph_record(c, k, c->at, k ? &other : &y);
+    for (int k = 0; k < NBI_POINTS && done; k++) {
+        nbi_go(c, line, by[k] * h);
+        done = nbi_graph_record(c, 1 + k, c->at, k ? &other : &y);
         c->r->evaluations++;
     }
-    move_to(c, line, 0);
+    nbi_go(c, line, 0);
     const nbi_spot spot = c->work.at;
     bool *on = done ? nbi_take(&c->work, (size_t)y.index + 1, 1) : NULL;
     if (on)
-        nbi_graph_reach(g->tape[0], y.index, on);
+        nbi_graph_reach(t[0], y.index, on);
     for (uint32_t i = 0; on && i <= y.index && !at->found; i++)
-        if (!same_node(g->tape, i) ||
-            (on[i] && nbi_operands(g->tape[0], i) && any_bends(g->tape, i)))
-            *at = nbi_place_at(g->tape[0], i, -1);
+        if (!same_node(t, i) || (on[i] && nbi_operands(t[0], i) && any_bends(t, i)))
+            *at = nbi_place_at(t[0], i, -1);
+    at->node += at->found && g->lent ? g->start.length : 0;
     nbi_give_back(&c->work, spot);
 }
 

@@ -119,10 +119,9 @@ static bool third(nbi_verify *c, const double *v, const nbi_samples *s, const nb
             left[i] = remainder_at(s, i, d->analytic + ldexp(s->h, -i) / 2 * vhv);
     } else {
         for (int i = 0; i < 2; i++) {
-            for (size_t k = 0; k < c->n; k++)
-                c->at[k] = c->x[k] + ldexp(s->h, -i) * line.v[k];
+            nbi_go(c, &line, ldexp(s->h, -i));
             const bool done = nbi_claim(c, c->s->swept ? c->y : NULL, c->again);
-            memcpy(c->at, c->x, c->n * sizeof *c->at);
+            nbi_go(c, &line, 0);
             if (!done)
                 return false;
             left[i] = remainder_at(s, i, d->analytic / 2 + inner(c->n, c->again, v) / 2);
