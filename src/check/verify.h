@@ -7,8 +7,8 @@
  *
  *     phi(t) = f(x + t v),    v a coordinate axis or a direction through all inputs,
  *
- * and a number that claims to be phi'(0). verify_line.c takes the differences, verify_judge.c turns
- * them into a verdict. Which lines are looked at is the business of verify_screen.c and verify.c;
+ * and a number that claims to be phi'(0). verify_line.c takes differences, verify_search.c finds the step for
+ * them, verify_judge.c turns them into a verdict. Which lines are looked at is the business of verify_screen.c and verify.c;
  * where f comes from, of the adapters: verify_arrays.c, verify_graph.c, verify_model.c.
  */
 #ifndef NABLA_SRC_VERIFY_H
@@ -130,16 +130,31 @@ bool nbi_sample_line(nbi_verify *c, const nbi_line *line, double h, int stages, 
 /* floor: noise that is known of. */
 nbi_slope nbi_slope_of(const nbi_samples *s, double floor);
 
-/* ---- verdicts: verify_judge.c ---------------------------------------------------------------- */
+/* ---- steps: verify_search.c ------------------------------------------------------------------ */
 
 /* The size of a step that is worth a try first: 1 along a direction. */
 double nbi_line_unit(const nbi_verify *c, const nbi_line *line);
-/* The slope of one result, at the step that suits it best, from step h on. */
-bool nbi_measure(nbi_verify *c, const nbi_line *line, size_t j, double claim, double h,
-                 nbi_slope *best);
 /* Whether the estimate is small beside what it is to decide; and whether it then excludes the claim. */
 bool nbi_resolved(const nbi_verify *c, const nbi_line *line, const nbi_slope *s, double claim);
 bool nbi_differs(const nbi_verify *c, const nbi_slope *s, double claim);
+
+/* A plain difference, and what else two values tell. */
+typedef struct nbi_rung {
+    double h, slope, left, right, step, even, most;
+    bool mute; /* nothing moved */
+} nbi_rung;
+bool nbi_look(nbi_verify *c, const nbi_line *line, size_t j, double h, nbi_rung *to);
+
+/* The slope of result j at the step that suits it best, from step h on and below `top`. before: the
+ * slope that was measured before, or 0. False: the check is over. */
+bool nbi_search(nbi_verify *c, const nbi_line *line, size_t j, double claim, double before,
+                double h, double top, nbi_slope *best);
+/* The same without a bound. */
+bool nbi_measure(nbi_verify *c, const nbi_line *line, size_t j, double claim, double h,
+                 nbi_slope *best);
+
+/* ---- verdicts: verify_judge.c ---------------------------------------------------------------- */
+
 /* Fills in the verdict and the figures of `to`. False: the check is over. */
 bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim,
                nb_check_coordinate *to);

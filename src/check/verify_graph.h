@@ -56,6 +56,8 @@ nb_check_place nbi_place_at(nb_tape *t, size_t i, int operand);
 void nbi_graph_bend(nbi_verify *c, const nbi_line *line, double h, nb_check_place *at);
 void nbi_graph_not_finite(nbi_verify *c, const double *x, bool gradient, nb_check_place *at);
 void nbi_graph_localise(nbi_verify *c);
+/* Looks for a constant that changes where the inputs do; on [y + 1]: the nodes on the way. */
+void nbi_graph_cut(nbi_verify *c, uint32_t y, const bool *on);
 /* Marks in on [y + 1] the nodes that a path leads to from y, constants included where asked. */
 void nbi_graph_reach(const nb_tape *t, uint32_t y, bool *on);
 /* What node k's own rule passes to its operands for the seed u, of its value's elements: their

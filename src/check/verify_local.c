@@ -8,8 +8,7 @@
  * small check of the same kind as the whole; the first that fails is the one.
  *
  * A step is also taken twice in a row, which must give twice as much: a rule that overwrites what it
- * should add to is right by itself. If no rule is wrong, a path may have been cut: a node that is a
- * constant to the sweep, and has another value where the inputs have.
+ * should add to is right by itself. If no rule is wrong, a path may have been cut (verify_nodes.c).
  */
 #include "check/verify_graph.h"
 #include "diff/custom.h"
@@ -289,7 +288,7 @@ static bool overwrites(nbi_verify *c, const node *s)
 }
 
 /* Whether the wrong derivatives are those at the values of another node of the same operation. */
-static bool stale(nbi_verify *c, node *s)
+static bool stale(nbi_verify *c)
 {
     size_t fit = 0;
     const nb_check_report *r = c->r;
@@ -305,7 +304,6 @@ static bool stale(nbi_verify *c, node *s)
             return false;
         fit++;
     }
-    (void)s;
     return fit >= 1;
 }
 
@@ -328,7 +326,7 @@ static void look_for_stale(nbi_verify *c, node *s)
         tried++;
         c->x = x;
         memcpy(c->at, x, c->n * sizeof *x);
-        if (stale(c, s)) {
+        if (stale(c)) {
             c->r->diagnosis = NB_DIAGNOSIS_STALE;
             snprintf(c->r->message, sizeof c->r->message,
                      "it is the derivative at the value of node %u, %s", i,
@@ -387,34 +385,6 @@ static bool guilty(nbi_verify *whole, nb_tape *t, nb_tape *scratch, uint32_t k)
 
 /* ---- the graph ------------------------------------------------------------------------------- */
 
-/* A constant that has another value where the inputs have: in the order of the sweep. */
-static void look_for_cut(nbi_verify *c, uint32_t y, const bool *on)
-{
-    nb_var other;
-    nbi_graph *g = c->self;
-    const nb_tape *a = g->tape[0], *b = g->tape[1];
-    const uint32_t base = g->lent ? g->start.length : 0;
-    const nbi_line line = {c->unit, 0};
-    nbi_go(c, &line, 0.01);
-    const bool done = nbi_graph_record(c, 1, c->at, &other);
-    nbi_go(c, &line, 0);
-    for (uint32_t i = y + 1; done && i-- > 0 && !c->r->at.found;) {
-        float ra, rb;
-        if (!on[i] || !nbi_still(a, i) || i < base || i - base >= b->hot.length)
-            continue;
-        const nb_array p = nbi_array_of(a, i, &ra), q = nbi_array_of(b, i - base, &rb);
-        bool same = p.size == q.size;
-        for (int64_t e = 0; e < p.size && same; e++)
-            same = get(&p, e) == get(&q, e);
-        if (same)
-            continue;
-        c->r->at = nbi_place_at(g->tape[0], i, -1);
-        c->r->diagnosis = NB_DIAGNOSIS_CUT;
-        snprintf(c->r->message, sizeof c->r->message,
-                 "node %u is a constant to the sweep, and changes with the inputs", i);
-    }
-}
-
 void nbi_graph_localise(nbi_verify *c)
 {
     nb_var y;
@@ -432,5 +402,5 @@ void nbi_graph_localise(nbi_verify *c)
         nb_clear(t);
     }
     if (!found)
-        look_for_cut(c, y.index, on);
+        nbi_graph_cut(c, y.index, on);
 }

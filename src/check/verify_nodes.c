@@ -14,6 +14,7 @@
 #include "check/verify_graph.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static double element(const nb_tape *t, uint32_t i, size_t e)
 {
@@ -103,6 +104,36 @@ void nbi_graph_bend(nbi_verify *c, const nbi_line *line, double h, nb_check_plac
             *at = nbi_place_at(t[0], i, -1);
     at->node += at->found && g->lent ? g->start.length : 0;
     nbi_give_back(&c->work, spot);
+}
+
+/* ---- paths that are cut ------------------------------------------------------------------------ */
+
+/* A constant that has another value where the inputs have: in the order of the sweep. */
+void nbi_graph_cut(nbi_verify *c, uint32_t y, const bool *on)
+{
+    nb_var other;
+    nbi_graph *g = c->self;
+    const nb_tape *a = g->tape[0], *b = g->tape[1];
+    const uint32_t base = g->lent ? g->start.length : 0;
+    const nbi_line line = {c->unit, 0};
+    nbi_go(c, &line, 0.01);
+    const bool done = nbi_graph_record(c, 1, c->at, &other);
+    nbi_go(c, &line, 0);
+    for (uint32_t i = y + 1; done && i-- > 0 && !c->r->at.found;) {
+        float ra, rb;
+        if (!on[i] || !nbi_still(a, i) || i < base || i - base >= b->hot.length)
+            continue;
+        const nb_array p = nbi_array_of(a, i, &ra), q = nbi_array_of(b, i - base, &rb);
+        bool same = p.size == q.size;
+        for (int64_t e = 0; e < p.size && same; e++)
+            same = element(a, i, (size_t)e) == element(b, i - base, (size_t)e);
+        if (same)
+            continue;
+        c->r->at = nbi_place_at(g->tape[0], i, -1);
+        c->r->diagnosis = NB_DIAGNOSIS_CUT;
+        snprintf(c->r->message, sizeof c->r->message,
+                 "node %u is a constant to the sweep, and changes with the inputs", i);
+    }
 }
 
 /* ---- not finite ------------------------------------------------------------------------------ */

@@ -62,6 +62,9 @@ static void say_place(text *s, const nb_check_place *p)
         say(s, ", operand %c", (char)('a' + p->operand % 26));
 }
 
+/* NaN without its sign, which some would print. */
+static double plain(double v) { return isnan(v) ? fabs(v) : v; }
+
 static void head(text *s, const nb_check_report *r)
 {
     say(s, "%s: %s", nb_verdict_name(r->verdict), nb_verdict_text(r->verdict));
@@ -106,7 +109,7 @@ static void directions(text *s, const nb_check_report *r)
     for (size_t k = 0; k < r->n_directions; k++) {
         const nb_check_direction *d = &r->direction[k];
         say(s, "    direction  %zu: %s, %.8g by the gradient, %.8g +- %.1e by differences", k,
-            nb_verdict_name(d->verdict), d->analytic, d->numeric, d->estimate);
+            nb_verdict_name(d->verdict), plain(d->analytic), plain(d->numeric), plain(d->estimate));
         if (isfinite(d->forward))
             say(s, ", %.8g forward", d->forward);
         if (isfinite(d->rate_two))
@@ -138,7 +141,8 @@ static void table(text *s, const nb_check_report *r)
     for (size_t k = 0; k < r->n_worst; k++) {
         const nb_check_coordinate *a = &r->worst[k];
         say(s, "  %-14s %-18s %15.8g %15.8g %9.1e %9.1e %9.1e\n", r->names[k],
-            nb_verdict_name(a->verdict), a->analytic, a->numeric, a->estimate, a->error, a->step);
+            nb_verdict_name(a->verdict), plain(a->analytic), plain(a->numeric), plain(a->estimate),
+            plain(a->error), a->step);
         aside(s, a);
     }
 }
