@@ -9,13 +9,15 @@
  *     nb_var f = nb_tanh(nb_mul(w, nb_sub(x[0], nb_sin(x[1]))));
  *
  *     nb_program *p = nb_freeze(&(nb_recipe){
- *         .n_in = 2, .in = (nb_argument[]){{"x", 2, x}, {"w", 1, &w, .shared = true}},
- *         .n_out = 1, .out = (nb_argument[]){{"f", 1, &f}}});
+ *         .n_in = 2, .in = (nb_argument[]){{.name = "x", .count = 2, .var = x},
+ *                                          {.name = "w", .count = 1, .var = &w, .shared = true}},
+ *         .n_out = 1, .out = &(nb_argument){.name = "f", .count = 1, .var = &f}});
  *     nb_program *g = nb_program_gradient(p, NULL, NULL);       f, then the gradients by x and w
  *
  *     nb_program_run(g, &(nb_replay){.lanes = n,
- *         .in = (nb_lanes[]){{xs}, {&weight}},                  xs [n 2]
- *         .out = (nb_lanes[]){{fs}, {dx}, {&dw}}}, NULL);       fs [n], dx [n 2], dw summed over n
+ *         .in = (nb_lanes[]){{.data = xs}, {.data = &weight}},                       xs [n 2]
+ *         .out = (nb_lanes[]){{.data = fs}, {.data = dx}, {.data = &dw}}}, NULL);    fs [n], dx [n 2],
+ *                                                                                    dw: summed over n
  *
  * An argument is a list of scalars under one name: "x" above has two elements. An input is given
  * lane by lane, or is shared: one value for all lanes. An output is written lane by lane, or summed
@@ -39,11 +41,6 @@ extern "C" {
 
 typedef struct nb_program nb_program;
 
-/* Why a call failed; filled in by the functions that are given one (it may be NULL). */
-typedef struct nb_reason {
-    char text[240];
-} nb_reason;
-
 /* ---- freezing -------------------------------------------------------------------------------- */
 
 typedef struct nb_argument {
@@ -60,9 +57,9 @@ typedef struct nb_recipe {
     const nb_argument *in;
     size_t n_out;
     const nb_argument *out;
-    bool strict;                    /* each operation rounds as it would on the tape: no product and sum are
+    bool strict; /* each operation rounds as it would on the tape: no product and sum are
                                      * fused, no quotients share a reciprocal */
-    const nb_allocator *allocator;  /* NULL: the tape's */
+    const nb_allocator *allocator; /* NULL: the tape's */
 } nb_recipe;
 
 /* What the outputs compute from the inputs, as it stands on the tape. Other inputs of the tape that
@@ -79,7 +76,8 @@ NB_API bool nb_guard(nb_var condition);
 
 /* A new program with the inputs of p. `want`, one flag per input argument of p, says by which to
  * differentiate; NULL: by all. The reason of a NULL result goes to *why, if that is not NULL.
- * A derivative by shared inputs alone is summed over the lanes. */
+ * A program's total is the sum over its lanes: gradients by shared inputs are summed, and so are Hessians
+ * by shared inputs alone. A Jacobian is one per lane, unless all of p's outputs are sums. */
 
 /* Of the one element that p computes: p's outputs, then "d x" for each argument x wanted. */
 NB_API nb_program *nb_program_gradient(const nb_program *p, const bool *want, nb_reason *why);
@@ -98,43 +96,47 @@ NB_API nb_program *nb_program_jvp(const nb_program *p, const bool *want, nb_reas
 
 /* ---- replaying ------------------------------------------------------------------------------- */
 
-/* Where an argument's elements stand: element e of lane l is
+/* Where an argument's elements stand: element e of lane l in row r is
  *
- *     data[row(l) * lane + e * element]            row(l) = index ? index[l] : l
+ *     data[r * row + at(l) * lane + e * element]            at(l) = index ? index[l] : l
  *
  * with zeros for the common case: element 0 means 1, and lane 0 means count * element (count is the
- * argument's), so that {x} is a dense [lanes, count] array and {x, 1, n} its transpose. Of shared inputs
- * and of sums only data and element count. */
+ * argument's), so that {.data = x} is a dense [lanes, count] array and {x, 1, n} its transpose. Of shared inputs
+ * and of sums only data, element and row count. */
 typedef struct nb_lanes {
-    void *data;             /* of the replay's dtype; read only, if it is an input */
-    int64_t lane, element;  /* steps, in elements */
-    const int64_t *index;   /* not negative */
+    void *data;            /* of the replay's dtype; read only, if it is an input */
+    int64_t lane, element; /* steps, in elements */
+    const int64_t *index;  /* one per lane, none negative; places of an output must differ */
+    int64_t row;           /* 0: all rows see, or are summed to, the same place */
 } nb_lanes;
 
 typedef struct nb_replay {
     int64_t lanes;
-    const nb_lanes *in, *out; /* one per argument */
+    const nb_lanes *in, *out; /* one per argument of the program */
     nb_dtype dtype;           /* of all arrays, and of the arithmetic */
-    uint8_t *left;            /* one byte per lane: 1 where a guard would have gone the other way, else 0;
-                               * NULL if that is not asked for */
-    nb_pool *pool;            /* threads that help; NULL: none */
+    int64_t rows; /* so many replays, one after the other: shared inputs may change; 0 means 1 */
+    uint8_t *
+        left; /* [rows, lanes]: set to 1 where a guard would have gone the other way, else 0; NULL if
+                    * that is not asked for */
+    bool in_place; /* an output may stand exactly where an input does, and replaces it */
+    nb_pool *pool; /* threads that help; NULL: none */
 } nb_replay;
 
-/* On the result NB_OK all outputs are written. NB_ERR_GUARD: likewise, but some lanes left the branches
- * recorded, and their numbers mean nothing, nor do sums. Any other: nothing is written, and *why tells. Outputs may not overlap inputs nor each other; a row of an index given for an
- * output must not repeat. NaN stays in its lane. */
+/* NB_OK: all outputs are written. NB_ERR_GUARD: likewise, but some lanes left the branches recorded; their
+ * numbers mean nothing, nor do sums. Anything else: nothing is written, and *why tells. Outputs must not
+ * overlap inputs, nor each other. NaN stays in its lane. Without lanes, sums are 0. */
 NB_API nb_code nb_program_run(const nb_program *p, const nb_replay *r, nb_reason *why);
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
 typedef struct nb_program_info {
-    size_t n_in, n_out;       /* arguments */
-    size_t recorded;          /* operations between inputs and outputs, on the tape or in the derivation */
-    size_t ops;               /* what was left of them: shared between equal terms, folded, pruned */
-    size_t instructions;      /* executed per block of lanes, loads and stores included */
-    size_t once;              /* executed once per replay, since they depend on shared inputs only */
-    size_t slots, width;      /* lane vectors held at a time, and lanes in each */
-    size_t bytes;             /* of the program */
+    size_t n_in, n_out; /* arguments */
+    size_t recorded; /* operations between inputs and outputs, on the tape or in the derivation */
+    size_t ops;      /* what was left of them: shared between equal terms, folded, pruned */
+    size_t instructions; /* executed per block of lanes, loads and stores included */
+    size_t once;         /* executed once per replay, since they depend on shared inputs only */
+    size_t slots, width; /* lane vectors held at a time, and lanes in each */
+    size_t bytes;        /* of the program */
     size_t guards;
 } nb_program_info;
 NB_API nb_program_info nb_program_inspect(const nb_program *p);

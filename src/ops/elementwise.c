@@ -14,7 +14,7 @@
 #define NBI_SUFFIX
 #include "table/arithmetic.h"
 
-static double value_of(enum nbi_row row, const double *v)
+double nbi_row_value(enum nbi_row row, const double *v)
 {
     switch (row) {
 #define UNARY(name, ...)   case NBI_ROW_##name: return nbi_value_##name(v[0]);
@@ -44,7 +44,7 @@ nb_var nbi_row_call(enum nbi_row row, const nb_var *x)
         return inert;
     for (size_t k = 0; k < n; k++)
         v[k] = x[k].tape ? t->hot.cells[x[k].index].value : nbi_number(x[k]);
-    double value = value_of(row, v);
+    double value = nbi_row_value(row, v);
     return t ? nbi_record_row(t, row, x, value) : nb_num(value);
 }
 

@@ -9,6 +9,8 @@
 /* The row's record, for calls with a tensor among the operands. */
 extern const nb_op nbi_row_ops[NBI_ROWS];
 
+/* A row of numbers. */
+double nbi_row_value(enum nbi_row row, const double *v);
 /* A row applied to scalars, tensors and numbers. */
 nb_var nbi_row_call(enum nbi_row row, const nb_var *x);
 

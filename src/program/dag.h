@@ -5,17 +5,20 @@
  * topological order, as a tape is. Nodes are made by nbi_dag_op alone, which looks before it leaps:
  * equal operations become one node (hash-consing), those of constants a constant, and identities
  * that are exact in IEEE arithmetic are used. So common subexpressions never arise, whoever builds:
- * freezing, differentiation and reading from a file.
+ * freezing, differentiation or reading from a file.
  *
- * An operation is a row of the table or one of the few below. Constants are doubles; a program run in
- * float rounds them.
+ * An operation is a row of the table or one of the few below. Constants are doubles; a program that
+ * runs in float rounds them.
+ *
+ * Failure is sticky: without memory every result is NBI_DAG_NONE, which is an operand like any other and
+ * makes a result like it, so that a whole derivation may be written without a test.
  */
 #ifndef NABLA_SRC_DAG_H
 #define NABLA_SRC_DAG_H
 
-#include <nabla/program.h>
 #include "base/memory.h"
 #include "table/rows.h"
+#include <string.h>
 
 enum nbi_dag_code {
     NBI_DAG_INPUT = NBI_ROWS, /* in[0]: its place among all elements of the inputs, in order */
@@ -27,7 +30,7 @@ enum nbi_dag_code {
 
 typedef struct nbi_dag_node {
     uint32_t code;
-    uint32_t in[3];
+    uint32_t in[3]; /* unused ones are 0 */
 } nbi_dag_node;
 
 typedef struct nbi_dag {
@@ -36,30 +39,46 @@ typedef struct nbi_dag {
     size_t count, room;
     uint32_t *table; /* open addressing: node + 1, or 0 */
     size_t slots;    /* of the table, a power of two */
-    size_t asked;    /* calls of nbi_dag_op: what would be there without sharing */
-    bool failed;     /* no memory, or over 2^32 - 2 nodes: then every result is NBI_DAG_NONE */
+    bool plain;      /* rows that nbi_dag_expand knows are made in terms of simpler ones */
+    bool failed;
 } nbi_dag;
 
 #define NBI_DAG_NONE UINT32_MAX
 
 void nbi_dag_open(nbi_dag *d, nbi_heap *heap);
 void nbi_dag_close(nbi_dag *d);
+/* Room for so many nodes in all. False if there is no memory. */
+bool nbi_dag_reserve(nbi_dag *d, size_t room);
 uint32_t nbi_dag_op(nbi_dag *d, uint32_t code, uint32_t a, uint32_t b, uint32_t c);
 uint32_t nbi_dag_constant(nbi_dag *d, double value);
 uint32_t nbi_dag_input(nbi_dag *d, size_t place);
-/* 0 to 3: its operands that are nodes */
+/* How many of a node's in[] are nodes: 0 to 3. */
 int nbi_dag_arity(uint32_t code);
+const char *nbi_dag_name(uint32_t code); /* "add", "input", "hold", … */
 
 static inline bool nbi_dag_is_constant(const nbi_dag *d, uint32_t i)
 {
-    return d->node[i].code == NBI_DAG_CONSTANT;
+    return i != NBI_DAG_NONE && d->node[i].code == NBI_DAG_CONSTANT;
 }
 
-double nbi_dag_value(const nbi_dag *d, uint32_t constant);
-const char *nbi_dag_name(uint32_t code); /* "add", "input", "hold", … */
+static inline double nbi_dag_value(const nbi_dag *d, uint32_t constant)
+{
+    double v;
+    memcpy(&v, d->node[constant].in, sizeof v);
+    return v;
+}
 
-/* to[k] = adjoint(code's result) * slope by operand k, for the operands wanted: nodes in d, expanded
- * from the table. */
+/* Whether node i is the constant v, to the bit. */
+static inline bool nbi_dag_is(const nbi_dag *d, uint32_t i, double v)
+{
+    return nbi_dag_is_constant(d, i) && !memcmp(d->node[i].in, &v, sizeof v);
+}
+
+/* The slope of an operation by operand k at operands `in`, where it has this result: nodes expanded from
+ * the table. An operand that is a whole-number parameter, and what has no slope, give the constant 0. */
 uint32_t nbi_dag_slope(nbi_dag *d, uint32_t code, int k, const uint32_t *in, uint32_t result);
+/* The operation in terms of simpler ones, as the table defines it, if it is dear enough that its value and
+ * slope had better share their parts; NBI_DAG_NONE if it is to stand as it is. */
+uint32_t nbi_dag_expand(nbi_dag *d, uint32_t code, const uint32_t *in);
 
 #endif

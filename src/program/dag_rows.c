@@ -1,0 +1,112 @@
+/*
+ * The table of derivatives as expression graph.
+ *
+ * A body in table.def, expanded with nodes for numbers, is a function from nodes to a node. Slopes are
+ * expanded when a program is differentiated. Values are expanded, just before a program is laid out for
+ * execution, where a row is heavy and made of other rows: sigmoid is a quotient of exponentials, and so
+ * is its slope, which is thus found to need the same exponential. The body of a primitive calls a C
+ * function or is an operator: it stands for itself.
+ */
+#include "program/dag.h"
+
+#include "ops/elementwise.h"
+#include <math.h>
+
+#include "table/operations.h"
+#define NBI_OP1(name, a)       nbi_dag_op(graph, NBI_ROW_##name, a, 0, 0)
+#define NBI_OP2(name, a, b)    nbi_dag_op(graph, NBI_ROW_##name, a, b, 0)
+#define NBI_OP3(name, a, b, c) nbi_dag_op(graph, NBI_ROW_##name, a, b, c)
+#define K(c)                   nbi_dag_constant(graph, (double)(c))
+#define LET(name, expression)  const uint32_t name = expression;
+#define RETURN(expression)     return expression;
+#define SELECT(c, a, b)        nbi_dag_op(graph, NBI_ROW_where, c, a, b)
+/* a primitive in the middle of a body (cbrt's own) keeps the whole row as it is */
+#define CALL1(f, a)       NBI_DAG_NONE
+#define CALL2(f, a, b)    NBI_DAG_NONE
+#define CALL3(f, a, b, c) NBI_DAG_NONE
+#define INFIX(a, op, b)   NBI_DAG_NONE
+#define PREFIX(op, a)     NBI_DAG_NONE
+
+typedef uint32_t body_fn(nbi_dag *graph, const uint32_t *in, uint32_t r);
+
+/* Macros that hold whole functions, which a formatter cannot tell apart */
+/* clang-format off */
+
+#define BODY(name, letter, text) \
+    static uint32_t letter##_##name(nbi_dag *graph, const uint32_t *in, uint32_t r) \
+    { OPERANDS (void)graph, (void)r; text }
+
+#define OPERANDS const uint32_t x = in[0]; (void)x;
+#define UNARY(name, weight, k, a, b, text, value, dx) BODY(name, slope_x, dx) WHEN_##weight(name, value)
+#define BINARY(name, ...)
+#define TERNARY(name, ...)
+#define TEST(name, ...)
+#define WHEN_LIGHT(name, value)
+#define WHEN_HEAVY(name, text) BODY(name, value, text)
+#include "table/table.def"
+#undef UNARY
+#undef BINARY
+#undef OPERANDS
+
+#define OPERANDS const uint32_t x = in[0], y = in[1]; (void)x, (void)y;
+#define UNARY(name, ...)
+#define BINARY(name, weight, k, a, b, c, d_, text, value, dx, dy) \
+    BODY(name, slope_x, dx) BODY(name, slope_y, dy) WHEN_##weight(name, value)
+#include "table/table.def"
+#undef BINARY
+#undef TERNARY
+#undef OPERANDS
+
+#define OPERANDS const uint32_t x = in[0], y = in[1], z = in[2]; (void)x, (void)y, (void)z;
+#define BINARY(name, ...)
+#define TERNARY(name, weight, k, a, b, c, d_, e, f, text, value, dx, dy, dz) \
+    BODY(name, slope_x, dx) BODY(name, slope_y, dy) BODY(name, slope_z, dz)
+#include "table/table.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef OPERANDS
+#undef WHEN_LIGHT
+#undef WHEN_HEAVY
+#include "table/operations.h"
+
+#define UNARY(name, ...)   [NBI_ROW_##name] = {slope_x_##name},
+#define BINARY(name, ...)  [NBI_ROW_##name] = {slope_x_##name, slope_y_##name},
+#define TERNARY(name, ...) [NBI_ROW_##name] = {slope_x_##name, slope_y_##name, slope_z_##name},
+static body_fn *const slopes[NBI_ROWS][3] = {
+#include "table/table.def"
+};
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+
+#define WHEN_LIGHT(name)
+#define WHEN_HEAVY(name) [NBI_ROW_##name] = value_##name,
+#define UNARY(name, weight, ...)  WHEN_##weight(name)
+#define BINARY(name, weight, ...) WHEN_##weight(name)
+#define TERNARY(name, ...)
+static body_fn *const values[NBI_ROWS] = {
+#include "table/table.def"
+};
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef TEST
+/* clang-format on */
+
+uint32_t nbi_dag_slope(nbi_dag *d, uint32_t code, int k, const uint32_t *in, uint32_t result)
+{
+    if (code == NBI_DAG_CARRY)
+        return nbi_dag_constant(d, 1);
+    if (code >= NBI_ROWS || !slopes[code][k] || d->failed)
+        return nbi_dag_constant(d, 0);
+    const double *range = &nbi_rows[code].range[2 * (size_t)k];
+    return range[0] == range[1] ? nbi_dag_constant(d, 0) : slopes[code][k](d, in, result);
+}
+
+uint32_t nbi_dag_expand(nbi_dag *d, uint32_t code, const uint32_t *in)
+{
+    if (code >= NBI_ROWS || !values[code] || d->failed)
+        return NBI_DAG_NONE;
+    return values[code](d, in, NBI_DAG_NONE);
+}

@@ -1,0 +1,4 @@
+/* Code executed in vectors of 16 bytes: execute.inc has it all. */
+#define VEC_BYTES 16
+#define EXECUTE   nbi_execute_neon
+#include "program/execute.inc"

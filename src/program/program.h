@@ -1,0 +1,60 @@
+/*
+ * A program, from inside.
+ *
+ * What it computes is an expression graph (dag.h) and a list of nodes, one per element of its outputs.
+ * That is all that differentiation, printing and keeping know. How it is executed, its code, is made
+ * from the graph for an element type and a pattern of shared arguments when such a replay first asks,
+ * and kept (code.h).
+ */
+#ifndef NABLA_SRC_PROGRAM_H
+#define NABLA_SRC_PROGRAM_H
+
+#include <nabla/program.h>
+#include "kernels/cpu.h"
+#include "program/dag.h"
+#include <pthread.h>
+
+typedef struct nbi_argument {
+    char *name;   /* never NULL */
+    size_t first; /* of its elements, among all of the inputs or outputs */
+    size_t count;
+    bool shared, sum, vector;
+} nbi_argument;
+
+typedef struct nbi_code nbi_code;
+
+struct nb_program {
+    nbi_heap heap;
+    nbi_dag dag;
+    size_t n_in, n_out;
+    nbi_argument *in, *out;
+    size_t in_elements, out_elements;
+    uint32_t *result; /* the node of each output element */
+    uint32_t *guard;  /* nodes that are not 0 in a lane that stays on the branches recorded */
+    size_t n_guards;
+    size_t in_room, out_room, result_room, guard_room; /* of these lists */
+    size_t recorded;
+    bool strict;
+    nbi_isa isa;
+    pthread_mutex_t lock; /* of what follows */
+    nbi_code *codes;
+};
+
+/* A program without operations, with a copy of its allocator; NULL if there is no memory. */
+nb_program *nbi_program_new(const nb_allocator *a);
+/* Appends an argument. False if there is no memory, or too many elements. */
+bool nbi_program_add_in(nb_program *p, const char *name, size_t count, bool shared, bool vector);
+/* Its elements' nodes are set to 0. */
+bool nbi_program_add_out(nb_program *p, const char *name, size_t count, bool sum, bool vector);
+bool nbi_program_add_guard(nb_program *p, uint32_t node);
+/* The argument that has the element at that place: the last of those that begin there or before. */
+size_t nbi_argument_of(const nbi_argument *list, size_t n, size_t place);
+/* Drops what neither outputs nor guards need, and renumbers. False if there is no memory. */
+bool nbi_program_prune(nb_program *p);
+/* A program with the inputs, guards and operations of p (same numbers), and its outputs if asked for. */
+nb_program *nbi_program_copy(const nb_program *p, bool outputs);
+
+/* Why there is none. Returns code. */
+nb_code nbi_reason(nb_reason *why, nb_code code, const char *format, ...) NBI_FORMAT(3, 4);
+
+#endif

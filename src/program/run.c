@@ -1,0 +1,296 @@
+/*
+ * Replaying a program.
+ *
+ * The lanes of a row are cut into chunks, a number of blocks each that depends on nothing but how many
+ * lanes there are; threads take (row, chunk) pairs in turn. A chunk has accumulators of its own for the
+ * sums, eight numbers wide, and when all is done each result is formed from its chunks in their order:
+ * so no sum depends on who computed what.
+ *
+ * A thread computes the uniform values anew when it comes to another row; for the rest its workspace is as
+ * the code left it. All memory is taken before the threads begin.
+ */
+#include "program/run.h"
+
+#include "program/places.h"
+#include <math.h>
+
+enum { CHUNK_BLOCKS = 16, CHUNKS_MOST = 64, WORTH_NS = 20000, SUM = NBI_UNIFORM / sizeof(double) };
+
+typedef struct replay {
+    const nb_program *p;
+    const nb_replay *r;
+    const nbi_code *code;
+    nbi_execute_fn *execute;
+    const nbi_row_kernels *kernels;
+    const nbi_vmath *vmath;
+    nbi_place *in, *out;         /* of row 0 */
+    int64_t rows, chunks, chunk; /* chunks of a row; lanes of a chunk */
+    double *sums;                /* [rows, chunks, accumulators, SUM] */
+    double *fixed;               /* [rows, output elements]: sums of what does not vary */
+    char *space;                 /* of the workers */
+    size_t stride;               /* from one worker's to the next */
+    bool *left;                  /* per worker */
+} replay;
+
+/* What a worker has: its places as the row sees them, and its workspace. */
+typedef struct station {
+    int64_t row; /* whose uniforms are computed; -1 at first */
+    nbi_place *in, *out;
+    char *work;
+} station;
+
+static size_t padded(size_t bytes) { return (bytes + NBI_ALIGN - 1) & ~(size_t)(NBI_ALIGN - 1); }
+
+static size_t arguments(const replay *w) { return w->p->n_in + w->p->n_out; }
+
+static station *station_of(const replay *w, int worker)
+{
+    return (station *)(void *)(w->space + (size_t)worker * w->stride);
+}
+
+static void fill_constants(const nbi_code *c, char *work)
+{
+    const nbi_constant *k = c->constants.at;
+    for (size_t i = 0; i < c->constants.count; i++)
+        for (uint32_t j = 0; j < k[i].count; j++)
+            if (c->dtype == NB_F64)
+                ((double *)(void *)(work + k[i].to))[j] = k[i].value;
+            else
+                ((float *)(void *)(work + k[i].to))[j] = (float)k[i].value;
+}
+
+static void open_station(const replay *w, int worker)
+{
+    station *s = station_of(w, worker);
+    const size_t places = padded(arguments(w) * sizeof(nbi_place));
+    s->row = -1;
+    s->in = (nbi_place *)(void *)((char *)s + padded(sizeof *s));
+    s->out = s->in + w->p->n_in;
+    s->work = (char *)s->in + places;
+    fill_constants(w->code, s->work);
+}
+
+static double element_at(nb_dtype d, const char *p)
+{
+    return d == NB_F64 ? *(const double *)(const void *)p : (double)*(const float *)(const void *)p;
+}
+
+/* Computes the uniforms of a row. */
+static void enter_row(const replay *w, station *s, nbi_frame *f, int64_t row)
+{
+    const nbi_code *c = w->code;
+    const size_t size = c->dtype == NB_F64 ? sizeof(double) : sizeof(float);
+    const nbi_export *e = c->exports.at;
+    for (size_t k = 0; k < arguments(w); k++) {
+        s->in[k] = w->in[k]; /* inputs, then outputs */
+        if (s->in[k].data)
+            s->in[k].data += row * s->in[k].row * (int64_t)size;
+    }
+    s->row = row;
+    f->once = true;
+    w->execute(f, c->once.at, NBI_UNIFORM);
+    f->once = false;
+    for (size_t k = 0; k < c->exports.count; k++)
+        memcpy(s->work + e[k].to, s->work + e[k].from, size);
+    for (size_t k = 0; w->fixed && k < w->p->out_elements; k++)
+        if (c->sum[k] != NBI_NOWHERE && c->sum[k] & NBI_EXPORTED)
+            w->fixed[(size_t)row * w->p->out_elements + k] =
+                element_at(c->dtype, s->work + (c->sum[k] & ~NBI_EXPORTED));
+}
+
+/* Units [from, to), each a chunk of a row. */
+static void run_units(void *context, int64_t from, int64_t to, int worker)
+{
+    const replay *w = context;
+    const nbi_code *c = w->code;
+    station *s = station_of(w, worker);
+    nbi_frame f = {.code = c, .kernels = w->kernels, .strict = w->p->strict, .work = s->work};
+    f.lanes = w->r->lanes;
+    f.vmath = w->vmath;
+    f.in = s->in;
+    f.out = s->out;
+    for (int64_t u = from; u < to; u++) {
+        const int64_t row = u / w->chunks, first = u % w->chunks * w->chunk;
+        const int64_t end = first + w->chunk < w->r->lanes ? first + w->chunk : w->r->lanes;
+        if (s->row != row)
+            enter_row(w, s, &f, row);
+        f.sums = (char *)(w->sums + (size_t)u * c->accumulators * SUM);
+        f.left = w->r->left ? w->r->left + row * w->r->lanes : NULL;
+        for (f.lane = first; f.lane < end; f.lane += c->lanes) {
+            f.count = end - f.lane < c->lanes ? end - f.lane : c->lanes;
+            w->execute(&f, c->each.at, c->block);
+        }
+    }
+    w->left[worker] = w->left[worker] || f.some_left;
+}
+
+/* ---- sums ------------------------------------------------------------------------------------ */
+
+static double total(const replay *w, int64_t row, size_t element)
+{
+    const uint32_t at = w->code->sum[element];
+    double t[SUM] = {0};
+    if (at & NBI_EXPORTED)
+        return (double)w->r->lanes * w->fixed[(size_t)row * w->p->out_elements + element];
+    for (int64_t k = 0; k < w->chunks; k++) {
+        const double *s =
+            w->sums + ((size_t)(row * w->chunks + k) * w->code->accumulators + at) * SUM;
+        for (size_t j = 0; j < SUM; j++)
+            t[j] += s[j];
+    }
+    return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+}
+
+static void write_sum(const replay *w, const nbi_place *p, size_t e, int64_t row, double v)
+{
+    const int64_t at = row * p->row + (int64_t)e * p->element;
+    if (w->r->dtype == NB_F64)
+        ((double *)(void *)p->data)[at] = v;
+    else
+        ((float *)(void *)p->data)[at] = (float)v;
+}
+
+static void write_sums(const replay *w, const uint8_t *summed)
+{
+    for (size_t k = 0; k < w->p->n_out; k++) {
+        const nbi_argument *a = &w->p->out[k];
+        const nbi_place *p = &w->out[k];
+        for (size_t e = 0; summed[k] && p->data && e < a->count; e++) {
+            double all = 0;
+            for (int64_t row = 0; row < w->rows; row++) {
+                const double v = w->r->lanes ? total(w, row, a->first + e) : 0;
+                all += v;
+                if (p->row)
+                    write_sum(w, p, e, row, v);
+            }
+            if (!p->row)
+                write_sum(w, p, e, 0, all);
+        }
+    }
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+/* So many lanes to a chunk, by nothing but the number of lanes and of those in a block. */
+static void cut(replay *w)
+{
+    const int64_t block = w->code->lanes, n = w->r->lanes;
+    const int64_t blocks = n / block + (n % block != 0);
+    int64_t each = blocks / CHUNKS_MOST + (blocks % CHUNKS_MOST != 0);
+    each = each < CHUNK_BLOCKS ? CHUNK_BLOCKS : each;
+    w->chunk = each * block;
+    w->chunks = blocks / each + (blocks % each != 0);
+}
+
+/* Chunks worth a thread's while, at a guess of what a lane costs. */
+static int64_t grain(const replay *w)
+{
+    const double lane = 0.1 * (double)(w->code->each.count + w->code->terms.count);
+    const double chunk = lane * (double)(w->chunk < w->r->lanes ? w->chunk : w->r->lanes);
+    return chunk >= WORTH_NS ? 1 : 1 + (int64_t)(WORTH_NS / (chunk + 1));
+}
+
+static bool size_of(const replay *w, int workers, size_t *sums, size_t *fixed, size_t *space)
+{
+    size_t units;
+    const size_t one = w->code->accumulators * SUM * sizeof(double);
+    return !__builtin_mul_overflow((size_t)w->rows, (size_t)w->chunks, &units) &&
+           !__builtin_mul_overflow(units, one, sums) &&
+           !__builtin_mul_overflow((size_t)w->rows * sizeof(double), w->p->out_elements, fixed) &&
+           !__builtin_mul_overflow((size_t)workers, w->stride, space);
+}
+
+/* All units, in memory taken for them. */
+static nb_code run_all(replay *w, const nbi_crew *crew, const uint8_t *summed, nb_reason *why)
+{
+    const int workers = nbi_crew_size(crew);
+    size_t sums, fixed, space;
+    nbi_heap h;
+    nbi_heap_init(&h, &w->p->heap.allocator, 0);
+    w->stride = padded(sizeof(station)) + padded(arguments(w) * sizeof(nbi_place)) +
+                padded(w->code->workspace) + NBI_UNIFORM;
+    if (!size_of(w, workers, &sums, &fixed, &space))
+        return nbi_reason(why, NB_ERR_OVERFLOW, "replay: sums for every row do not fit memory");
+    const size_t bytes = padded(sums) + padded(fixed) + space + padded((size_t)workers);
+    char *block = nbi_resize(&h, NULL, 0, bytes + NBI_ALIGN);
+    if (!block)
+        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory for %zu bytes", bytes);
+    char *at = (char *)(((uintptr_t)block + NBI_ALIGN - 1) & ~(uintptr_t)(NBI_ALIGN - 1));
+    w->space = at;
+    w->sums = (double *)(void *)(at + space);
+    w->fixed = (double *)(void *)(at + space + padded(sums));
+    w->left = (bool *)(at + space + padded(sums) + padded(fixed));
+    memset(at + space, 0, bytes - space);
+    for (int k = 0; k < workers; k++)
+        open_station(w, k);
+    if (w->r->left)
+        memset(w->r->left, 0, (size_t)(w->rows * w->r->lanes));
+    nbi_crew_share(crew, w->rows * w->chunks, grain(w), run_units, w);
+    write_sums(w, summed);
+    bool left = false;
+    for (int k = 0; k < workers; k++)
+        left = left || w->left[k];
+    nbi_resize(&h, block, bytes + NBI_ALIGN, 0);
+    return left ? nbi_reason(why, NB_ERR_GUARD, "replay: some lanes left the branches recorded")
+                : NB_OK;
+}
+
+nb_code nbi_program_run(const nb_program *p, const nb_replay *r, const uint8_t *shared,
+                        const uint8_t *summed, const nbi_crew *crew, nb_reason *why)
+{
+    nbi_place few[16], *places = few;
+    nbi_heap h;
+    nbi_heap_init(&h, &p->heap.allocator, 0);
+    const size_t n = p->n_in + p->n_out;
+    if (n > sizeof few / sizeof *few && !(places = nbi_resize(&h, NULL, 0, n * sizeof *places)))
+        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory");
+    replay w = {.p = p, .r = r, .in = places, .out = places + p->n_in};
+    w.rows = r->rows ? r->rows : 1;
+    w.execute = nbi_execute_choose(p->isa);
+    w.kernels = nbi_row_kernels_choose(p->isa);
+    w.vmath = nbi_vmath_choose(p->isa, r->dtype == NB_F64);
+    nb_code code = nbi_places(p, r, shared, summed, w.in, w.out, why);
+    if (code == NB_OK &&
+        !(w.code = nbi_code_for(p, r->dtype, r->lanes, r->in_place, shared, summed)))
+        code = nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory for the program's code");
+    if (code == NB_OK) {
+        cut(&w);
+        code = run_all(&w, crew, summed, why);
+    }
+    if (places != few)
+        nbi_resize(&h, places, n * sizeof *places, 0);
+    return code;
+}
+
+nb_code nb_program_run(const nb_program *p, const nb_replay *r, nb_reason *why)
+{
+    uint8_t few[64], *flags = few;
+    nbi_heap h;
+    if (!p || !r)
+        return nbi_reason(why, NB_ERR_ARGUMENT, "replay: the program or what to replay is NULL");
+    const size_t n = p->n_in + p->n_out;
+    nbi_heap_init(&h, &p->heap.allocator, 0);
+    if (n > sizeof few && !(flags = nbi_resize(&h, NULL, 0, n)))
+        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory");
+    nbi_flags_declared(p, flags);
+    const nbi_crew crew = {.pool = r->pool};
+    const nb_code code = nbi_program_run(p, r, flags, flags + p->n_in, &crew, why);
+    if (flags != few)
+        nbi_resize(&h, flags, n, 0);
+    return code;
+}
+
+nbi_execute_fn *nbi_execute_choose(nbi_isa isa)
+{
+#if defined(__x86_64__)
+    if (isa == NBI_ISA_AVX512)
+        return nbi_execute_avx512;
+    if (isa == NBI_ISA_AVX2)
+        return nbi_execute_avx2;
+#elif defined(__aarch64__)
+    if (isa == NBI_ISA_NEON)
+        return nbi_execute_neon;
+#endif
+    (void)isa;
+    return nbi_execute_plain;
+}
