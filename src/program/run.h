@@ -5,11 +5,21 @@
 #ifndef NABLA_SRC_RUN_H
 #define NABLA_SRC_RUN_H
 
+#include "base/memory.h"
 #include "base/pool.h"
 #include "program/code.h"
 
-/* nb_program_run with flags per argument, by the crew given. */
+/* nb_program_run with flags per argument, by the crew given; in memory of `scratch`, which the caller
+ * gives back, or of the program's allocator if that is NULL. */
 nb_code nbi_program_run(const nb_program *p, const nb_replay *r, const uint8_t *shared,
-                        const uint8_t *summed, const nbi_crew *crew, nb_reason *why);
+                        const uint8_t *summed, const nbi_crew *crew, nbi_arena *scratch,
+                        nb_reason *why);
+
+/* For those who call the executor themselves. A workspace needs its constants once, and the uniform
+ * values whenever a shared input has changed; f is at a row, with its places. */
+void nbi_fill_constants(const nbi_code *c, char *work);
+void nbi_compute_uniforms(nbi_frame *f, nbi_execute_fn *execute);
+/* What eight accumulators' lanes, or more rounds of eight, add up to: always in this order. */
+double nbi_sum_lanes(const double *t);
 
 #endif
