@@ -79,7 +79,7 @@ nb_var nbi_scan_part(nb_var all, int64_t at, int64_t size, nb_shape shape)
 {
     if (shape.rank < 0)
         return nb_at_index(all, 1, &at);
-    const nb_var part = nb_slice(all, 0, at, at + size, 1);
+    const nb_var part = size == nb_size(all) ? all : nb_slice(all, 0, at, at + size, 1);
     return shape.rank == 1 ? part : nb_reshape(part, shape);
 }
 

@@ -1,9 +1,10 @@
 /*
  * A program as the step of a loop over time.
  *
- * Lanes are independent, so time is the inner loop: a block of lanes goes through all steps while its
- * state is at hand. What a step needs is set up before: an argument has a place, and a distance by which
- * the place moves from step to step. So a step costs the execution of the code and a few additions.
+ * Lanes are independent, so a chunk of them goes through all steps while its state is at hand; a chunk is
+ * some blocks wide, so that a step reads and writes memory in runs. What a step needs is set up before: an
+ * argument has a place, and a distance by which the place moves from step to step. So a step costs the
+ * execution of the code and a few additions.
  *
  * Sums are of three kinds:
  *
@@ -11,14 +12,14 @@
  *     over time              a lane's part of a step is added to a pile of doubles
  *     over lanes             likewise, to one for each step
  *
- * Lanes are cut into chunks of whole blocks, by nothing but their number. Threads take chunks; each has
- * sums of its own, which are added up in their order when all is done. Memory is taken before threads begin.
+ * Chunks are cut by nothing but the number of lanes. Threads take chunks; each has sums of its own, which
+ * are added up in their order when all is done. Memory is taken before threads begin.
  */
 #include "program/scan.h"
 
 #include "program/run.h"
 
-enum { CHUNKS_MOST = 64, WORTH_NS = 20000, SUM = NBI_UNIFORM / sizeof(double) };
+enum { CHUNK_BLOCKS = 8, CHUNKS_MOST = 64, WORTH_NS = 20000, SUM = NBI_UNIFORM / sizeof(double) };
 
 /* How an argument moves through time. */
 typedef struct track {
@@ -27,7 +28,7 @@ typedef struct track {
     bool swings;     /* back and forth */
 } track;
 
-/* One that does move, as a block of lanes goes along. */
+/* One that does move, as a chunk of lanes goes along. */
 typedef struct mover {
     nbi_place *place;
     int64_t move;
@@ -210,55 +211,56 @@ static size_t set_out(const loop *w, nbi_place *place, mover *m)
     return moving;
 }
 
-/* All steps in a block of lanes; false if a lane leaves. */
-static bool run_block(const loop *w, nbi_frame *f, nbi_place *place, mover *m, int64_t chunk)
+/* One step of the lanes [f->lane, end). */
+static void step(const loop *w, nbi_frame *f, int64_t end, int64_t chunk, int64_t t)
 {
-    const int64_t steps = w->s->steps;
-    const size_t moving = set_out(w, place, m);
-    for (int64_t i = 0; i < steps; i++) {
-        const int64_t t = w->s->backward ? steps - 1 - i : i;
-        if (i == 0 || w->renew)
-            nbi_compute_uniforms(f, w->execute);
+    for (; f->lane < end; f->lane += w->code->lanes) {
+        f->count = end - f->lane < w->code->lanes ? end - f->lane : w->code->lanes;
         w->execute(f, w->code->each.at, w->code->block);
         if (w->parts)
             gather(w, f, chunk, t);
         if (w->fixed)
             gather_level(w, f, chunk);
-        if (f->some_left) {
+    }
+}
+
+/* All steps of a chunk, or those up to one in which a lane leaves. */
+static void run_chunk(const loop *w, nbi_frame *f, nbi_place *place, mover *m, int64_t chunk)
+{
+    const int64_t steps = w->s->steps, first = chunk * w->chunk;
+    const int64_t end = first + w->chunk < f->lanes ? first + w->chunk : f->lanes;
+    const size_t moving = set_out(w, place, m);
+    f->sums = (char *)(w->sums + (size_t)chunk * w->code->accumulators * SUM);
+    f->some_left = false;
+    for (int64_t i = 0; i < steps && !f->some_left; i++) {
+        const int64_t t = w->s->backward ? steps - 1 - i : i;
+        if (i == 0 || w->renew)
+            nbi_compute_uniforms(f, w->execute);
+        f->lane = first;
+        step(w, f, end, chunk, t);
+        if (f->some_left)
             w->off[chunk] = t;
-            return false;
-        }
         for (size_t j = 0; j < moving && i + 1 < steps; j++) {
             m[j].place->data += m[j].move;
             m[j].move = m[j].swings ? -m[j].move : m[j].move;
         }
     }
-    return true;
 }
 
 static void run_chunks(void *context, int64_t from, int64_t to, int worker)
 {
     const loop *w = context;
-    const nbi_code *c = w->code;
     char *own = w->space + (size_t)worker * w->stride;
     nbi_place *place = (nbi_place *)(void *)own;
     mover *m = (mover *)(void *)(own + padded(w->n * sizeof *place));
-    nbi_frame f = {.code = c, .kernels = w->kernels, .strict = w->s->p->strict};
+    nbi_frame f = {.code = w->code, .kernels = w->kernels, .strict = w->s->p->strict};
     f.work = (char *)m + padded(w->n * sizeof *m);
     f.in = place;
     f.out = place + w->s->p->n_in;
     f.lanes = w->s->lanes;
     f.left = w->left;
-    for (int64_t u = from; u < to; u++) {
-        const int64_t end = (u + 1) * w->chunk < f.lanes ? (u + 1) * w->chunk : f.lanes;
-        bool stays = true;
-        f.some_left = false;
-        f.sums = (char *)(w->sums + (size_t)u * c->accumulators * SUM);
-        for (f.lane = u * w->chunk; f.lane < end && stays; f.lane += c->lanes) {
-            f.count = end - f.lane < c->lanes ? end - f.lane : c->lanes;
-            stays = run_block(w, &f, place, m, u);
-        }
-    }
+    for (int64_t chunk = from; chunk < to; chunk++)
+        run_chunk(w, &f, place, m, chunk);
 }
 
 /* ---- what is summed, and moved --------------------------------------------------------------- */
@@ -334,7 +336,7 @@ static bool choose_code(loop *w)
         return false;
     const int64_t block = w->code->lanes, blocks = s->lanes / block + (s->lanes % block != 0);
     const int64_t each = blocks / CHUNKS_MOST + (blocks % CHUNKS_MOST != 0);
-    w->chunk = (each ? each : 1) * block;
+    w->chunk = (each > CHUNK_BLOCKS ? each : CHUNK_BLOCKS) * block;
     w->chunks = s->lanes / w->chunk + (s->lanes % w->chunk != 0);
     for (size_t e = 0; e < s->p->out_elements; e++)
         w->fixed = w->fixed || (w->code->sum[e] != NBI_NOWHERE && w->code->sum[e] & NBI_EXPORTED);
