@@ -29,6 +29,9 @@
 #include <nabla/program.h>
 #include <nabla/map.h>
 #include <nabla/check.h>
+#include <nabla/params.h>
+#include <nabla/layers.h>
+#include <nabla/losses.h>
 #include <nabla/view.h>
 
 #endif

@@ -21,7 +21,6 @@ typedef struct replay {
     const nb_replay *r;
     const nbi_code *code;
     nbi_execute_fn *execute;
-    const nbi_row_kernels *kernels;
     nbi_place *in, *out;         /* of row 0 */
     int64_t rows, chunks, chunk; /* chunks of a row; lanes of a chunk */
     double *sums;                /* [rows, chunks, accumulators, SUM] */
@@ -75,6 +74,15 @@ static double element_at(nb_dtype d, const char *p)
     return d == NB_F64 ? *(const double *)(const void *)p : (double)*(const float *)(const void *)p;
 }
 
+nbi_frame nbi_frame_for(const nb_program *p, const nbi_code *c, char *work)
+{
+    return (nbi_frame){.code = c,
+                       .kernels = nbi_row_kernels_choose(p->isa),
+                       .vmath = nbi_vmath_choose(p->isa, c->dtype == NB_F64),
+                       .strict = p->strict,
+                       .work = work};
+}
+
 void nbi_compute_uniforms(nbi_frame *f, nbi_execute_fn *execute)
 {
     const nbi_code *c = f->code;
@@ -111,7 +119,7 @@ static void run_units(void *context, int64_t from, int64_t to, int worker)
     const replay *w = context;
     const nbi_code *c = w->code;
     station *s = station_of(w, worker);
-    nbi_frame f = {.code = c, .kernels = w->kernels, .strict = w->p->strict, .work = s->work};
+    nbi_frame f = nbi_frame_for(w->p, c, s->work);
     f.lanes = w->r->lanes;
     f.in = s->in;
     f.out = s->out;
@@ -272,7 +280,6 @@ nb_code nbi_program_run(const nb_program *p, const nb_replay *r, const uint8_t *
     w.out = places + p->n_in;
     w.rows = r->rows ? r->rows : 1;
     w.execute = nbi_execute_choose(p->isa);
-    w.kernels = nbi_row_kernels_choose(p->isa);
     nb_code code = nbi_places(p, r, shared, summed, w.in, w.out, why);
     if (code == NB_OK &&
         !(w.code = nbi_code_for(p, r->dtype, r->lanes, r->in_place, shared, summed)))

@@ -15,11 +15,12 @@ nb_code nbi_program_run(const nb_program *p, const nb_replay *r, const uint8_t *
                         const uint8_t *summed, const nbi_crew *crew, nbi_arena *scratch,
                         nb_reason *why);
 
-/* For those who call the executor themselves. A workspace needs its constants once, and the uniform
- * values whenever a shared input has changed; f is at a row, with its places. */
+/* For those who call the executor themselves. A frame is still to be given its places and lanes. A
+ * workspace needs its constants once, and the uniform values whenever a shared input has changed. */
+nbi_frame nbi_frame_for(const nb_program *p, const nbi_code *c, char *work);
 void nbi_fill_constants(const nbi_code *c, char *work);
 void nbi_compute_uniforms(nbi_frame *f, nbi_execute_fn *execute);
-/* What eight accumulators' lanes, or more rounds of eight, add up to: always in this order. */
+/* What the eight lanes of an accumulator add up to, always in the same order. */
 double nbi_sum_lanes(const double *t);
 
 #endif

@@ -49,7 +49,6 @@ typedef struct loop {
     nb_tape *t;
     const nbi_code *code;
     nbi_execute_fn *execute;
-    const nbi_row_kernels *kernels;
     size_t n, size;    /* arguments; bytes of an element */
     bool renew;        /* uniform values change from step to step */
     bool parts, fixed; /* there are parts; sums of what does not vary */
@@ -253,8 +252,7 @@ static void run_chunks(void *context, int64_t from, int64_t to, int worker)
     char *own = w->space + (size_t)worker * w->stride;
     nbi_place *place = (nbi_place *)(void *)own;
     mover *m = (mover *)(void *)(own + padded(w->n * sizeof *place));
-    nbi_frame f = {.code = w->code, .kernels = w->kernels, .strict = w->s->p->strict};
-    f.work = (char *)m + padded(w->n * sizeof *m);
+    nbi_frame f = nbi_frame_for(w->s->p, w->code, (char *)m + padded(w->n * sizeof *m));
     f.in = place;
     f.out = place + w->s->p->n_in;
     f.lanes = w->s->lanes;
@@ -395,7 +393,6 @@ nb_code nbi_scan_run(const nb_call *c, const nbi_scan *s, const void *const *in,
     nb_tape *t = c->tape;
     loop w = {.c = c, .s = s, .t = t, .n = s->p->n_in + s->p->n_out, .size = nbi_element(t->dtype)};
     w.execute = nbi_execute_choose(s->p->isa);
-    w.kernels = nbi_row_kernels_choose(s->p->isa);
     if (!open_loop(&w) || !plan(&w, in, out))
         return nbi_no_memory(t, c->op->name);
     const double chunk = 0.1 * (double)(w.code->each.count + w.code->terms.count) *
