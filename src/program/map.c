@@ -16,16 +16,8 @@
  */
 #include "program/map.h"
 
-#include "program/derived.h"
 #include <nabla/map.h>
 #include <nabla/ops.h>
-
-typedef struct mapping {
-    const nb_program *p;
-    int32_t like[]; /* [n_out] */
-} mapping;
-
-static size_t size_of(nb_shape s) { return s.rank < 0 ? 1 : (size_t)nb_shape_size(s); }
 
 static nb_shape shape_of(const nb_array *a)
 {
@@ -70,13 +62,7 @@ static nb_code broadcast(const nb_call *c, const nb_program *p, nb_shape *lanes)
     return NB_OK;
 }
 
-/* A node whose operands were checked: lanes and shapes, in scratch. */
-typedef struct layout {
-    const nb_program *p;
-    nb_shape lanes, *in, *out;
-} layout;
-
-static bool open_layout(nb_tape *t, const mapping *m, layout *l)
+static bool open_layout(nb_tape *t, const nbi_mapping *m, nbi_map_layout *l)
 {
     const nb_program *p = l->p = m->p;
     l->in = nbi_scratch(t, (p->n_in + p->n_out) * sizeof *l->in);
@@ -90,7 +76,7 @@ static bool open_layout(nb_tape *t, const mapping *m, layout *l)
 }
 
 /* The shapes of the results, once those of the operands are there. */
-static void lay_out(const mapping *m, layout *l)
+static void lay_out(const nbi_mapping *m, nbi_map_layout *l)
 {
     for (size_t k = 0; k < m->p->n_in; k++) {
         const nb_shape axes = nbi_map_axes(&m->p->in[k], l->in[k]);
@@ -100,7 +86,7 @@ static void lay_out(const mapping *m, layout *l)
         l->out[k] = nbi_map_shape(&m->p->out[k], m->like[k], l->lanes, l->in);
 }
 
-static bool layout_of_arrays(const nb_call *c, layout *l)
+bool nbi_map_of_arrays(const nb_call *c, nbi_map_layout *l)
 {
     if (!open_layout(c->tape, c->state, l))
         return false;
@@ -110,7 +96,7 @@ static bool layout_of_arrays(const nb_call *c, layout *l)
     return true;
 }
 
-static bool layout_of_vars(nb_tape *t, const mapping *m, const nb_var *x, layout *l)
+bool nbi_map_of_vars(nb_tape *t, const nbi_mapping *m, const nb_var *x, nbi_map_layout *l)
 {
     if (!open_layout(t, m, l))
         return false;
@@ -122,14 +108,14 @@ static bool layout_of_vars(nb_tape *t, const mapping *m, const nb_var *x, layout
 
 static nb_code map_shape(const nb_call *c, nb_shape *out)
 {
-    const mapping *m = c->state;
-    layout l;
+    const nbi_mapping *m = c->state;
+    nbi_map_layout l;
     int64_t total = 0;
     nb_shape lanes;
     const nb_code code = broadcast(c, m->p, &lanes);
     if (code != NB_OK)
         return code;
-    if (!layout_of_arrays(c, &l))
+    if (!nbi_map_of_arrays(c, &l))
         return NB_ERR_MEMORY;
     for (size_t k = 0; k < m->p->n_out; k++) {
         const int64_t size = l.out[k].rank < 0 ? 1 : nb_shape_size(l.out[k]);
@@ -145,97 +131,38 @@ static nb_code map_shape(const nb_call *c, nb_shape *out)
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-/* Parts of one array, of those shapes: their data. */
-static char *part_of(const nb_array *whole, const nb_shape *shape, size_t k)
+char *nbi_map_part(const nb_array *whole, const nb_shape *shape, size_t k)
 {
     size_t at = 0;
     for (size_t j = 0; j < k; j++)
-        at += size_of(shape[j]);
+        at += nbi_map_size(shape[j]);
     return (char *)whole->data + at * nbi_element(whole->dtype);
 }
 
 static nb_code map_forward(const nb_call *c)
 {
-    const mapping *m = c->state;
+    const nbi_mapping *m = c->state;
     const nb_program *p = m->p;
-    layout l;
+    nbi_map_layout l;
     nbi_map_in *in = nbi_scratch(c->tape, p->n_in * sizeof *in);
     nbi_map_out *out = nbi_scratch(c->tape, p->n_out * sizeof *out);
     if (!in || !out)
         return nbi_no_memory(c->tape, "map");
-    if (!layout_of_arrays(c, &l))
+    if (!nbi_map_of_arrays(c, &l))
         return NB_ERR_MEMORY;
     for (size_t k = 0; k < p->n_in; k++)
         in[k] = (nbi_map_in){c->in[k].data, l.in[k]};
     for (size_t k = 0; k < p->n_out; k++)
-        out[k] = (nbi_map_out){part_of(c->out, l.out, k), (int64_t)size_of(l.out[k]), c->out->dtype,
-                               false, m->like[k]};
+        out[k] = (nbi_map_out){nbi_map_part(c->out, l.out, k), (int64_t)nbi_map_size(l.out[k]),
+                               c->out->dtype, false, m->like[k]};
     return nbi_map_run(c, p, l.lanes, in, out);
 }
 
-/* ---- rules ----------------------------------------------------------------------------------- */
-
-/* The program of a rule. NULL after an error. */
-static const nb_program *derived(nb_tape *t, const nb_program *p, nbi_derivation how,
-                                 const bool *want)
-{
-    uint8_t *flags = nbi_scratch(t, p->n_in);
-    for (size_t k = 0; flags && k < p->n_in; k++)
-        flags[k] = want[k] ? NBI_WANTED : 0;
-    const nb_program *q = flags ? nbi_derived_of(p, how, flags) : NULL;
-    if (!q)
-        nbi_no_memory(t, "map");
-    return q;
-}
-
-/* The adjoint in the tape's type: that of a scalar result is a double on every tape. */
-static bool narrow(nb_tape *t, nb_array *g)
-{
-    if (g->dtype == t->dtype)
-        return true;
-    float *f = nbi_scratch(t, sizeof *f);
-    if (!f)
-        return nbi_no_memory(t, "map"), false;
-    *f = (float)*(const double *)g->data;
-    g->data = f;
-    g->dtype = t->dtype;
-    return true;
-}
-
-static nb_code map_reverse_arrays(const nb_call *c, const nb_array *g, nb_array *const *gin,
-                                  const bool *add)
-{
-    const mapping *m = c->state;
-    const nb_program *p = m->p;
-    nb_tape *t = c->tape;
-    nb_array seed = *g;
-    layout l;
-    bool *want = nbi_scratch(t, p->n_in);
-    nbi_map_in *in = nbi_scratch(t, (p->n_in + p->n_out) * sizeof *in);
-    nbi_map_out *out = nbi_scratch(t, p->n_in * sizeof *out);
-    if (!want || !in || !out)
-        return nbi_no_memory(t, "map");
-    if (!layout_of_arrays(c, &l) || !narrow(t, &seed))
-        return NB_ERR_MEMORY;
-    size_t n = 0;
-    for (size_t k = 0; k < p->n_in; k++) {
-        in[k] = (nbi_map_in){c->in[k].data, l.in[k]};
-        want[k] = gin[k] != NULL;
-        if (want[k])
-            out[n++] = (nbi_map_out){gin[k]->data, gin[k]->size, gin[k]->dtype, add[k], (int32_t)k};
-    }
-    for (size_t k = 0; k < p->n_out; k++)
-        in[p->n_in + k] = (nbi_map_in){part_of(&seed, l.out, k), l.out[k]};
-    const nb_program *q = derived(t, p, NBI_DERIVE_VJP, want);
-    return q ? nbi_map_run(c, q, l.lanes, in, out) : NB_ERR_MEMORY;
-}
-
-/* Takes the results out of the node that holds them all. */
-static void take_apart(nb_var all, size_t n, const nb_shape *shape, nb_var *part)
+void nbi_map_take_apart(nb_var all, size_t n, const nb_shape *shape, nb_var *part)
 {
     int64_t at = 0;
     for (size_t k = 0; k < n; k++) {
-        const int64_t size = (int64_t)size_of(shape[k]);
+        const int64_t size = (int64_t)nbi_map_size(shape[k]);
         if (n == 1 || !nb_ok(all))
             part[k] = all;
         else if (shape[k].rank < 0)
@@ -246,87 +173,37 @@ static void take_apart(nb_var all, size_t n, const nb_shape *shape, nb_var *part
     }
 }
 
-/* Records a node; inert after an error. like: per output. */
-static nb_var apply(const nb_program *p, const nb_var *x, const int32_t *like, mapping *m)
+/* ---- recording ------------------------------------------------------------------------------- */
+
+bool nbi_map_open(nb_tape *t, nbi_map_draft *d, const nb_program *p)
 {
-    m->p = p;
-    memcpy(m->like, like, p->n_out * sizeof *like);
-    nbi_program_hold(p);
-    const nb_var y = nb_apply(&nbi_op_map, p->n_in, x, m, sizeof *m + p->n_out * sizeof *like);
+    *d = (nbi_map_draft){.p = p};
+    if (!p)
+        return false;
+    d->x = nbi_scratch(t, p->n_in * sizeof *d->x);
+    d->m = nbi_scratch(t, sizeof *d->m + p->n_out * sizeof *d->m->like);
+    if (!d->x || !d->m) {
+        nbi_no_memory(t, "map");
+        return false;
+    }
+    d->m->p = p;
+    return true;
+}
+
+nb_var nbi_map_apply(const nbi_map_draft *d)
+{
+    const size_t bytes = sizeof *d->m + d->p->n_out * sizeof *d->m->like;
+    nbi_program_hold(d->p);
+    const nb_var y = nb_apply(&nbi_op_map, d->p->n_in, d->x, d->m, bytes);
     if (!nb_ok(y))
-        nb_program_free((nb_program *)p); /* what was held just now */
+        nb_program_free((nb_program *)d->p); /* what was held just now */
     return y;
 }
 
 static void map_destroy(void *state)
 {
-    const mapping *m = state;
+    const nbi_mapping *m = state;
     nb_program_free((nb_program *)m->p);
-}
-
-/* What a rule hands to the node that it records. */
-typedef struct draft {
-    const nb_program *q;
-    nb_var *x;
-    int32_t *like;
-    mapping *m;
-} draft;
-
-static bool open_draft(nb_tape *t, draft *d, const nb_program *q)
-{
-    *d = (draft){.q = q};
-    if (!q)
-        return false;
-    d->x = nbi_scratch(t, q->n_in * sizeof *d->x);
-    d->like = nbi_scratch(t, q->n_out * sizeof *d->like);
-    d->m = nbi_scratch(t, sizeof *d->m + q->n_out * sizeof *d->like);
-    if (d->x && d->like && d->m)
-        return true;
-    nbi_no_memory(t, "map");
-    return false;
-}
-
-static nb_code map_reverse(const nb_rule *r)
-{
-    const mapping *m = r->state;
-    const size_t n = m->p->n_in;
-    layout l;
-    draft d;
-    size_t wanted = 0;
-    if (!layout_of_vars(r->tape, m, r->in, &l) ||
-        !open_draft(r->tape, &d, derived(r->tape, m->p, NBI_DERIVE_VJP, r->want)))
-        return r->tape->code;
-    nb_shape *shape = nbi_scratch(r->tape, n * sizeof *shape);
-    nb_var *part = nbi_scratch(r->tape, n * sizeof *part);
-    if (!shape || !part)
-        return nbi_no_memory(r->tape, "map");
-    memcpy(d.x, r->in, n * sizeof *d.x);
-    take_apart(r->g, m->p->n_out, l.out, d.x + n);
-    for (size_t k = 0; k < n; k++)
-        if (r->want[k]) {
-            shape[wanted] = l.in[k];
-            d.like[wanted++] = (int32_t)k;
-        }
-    const nb_var all = apply(d.q, d.x, d.like, d.m);
-    take_apart(all, wanted, shape, part);
-    for (size_t k = 0; k < wanted; k++)
-        r->d[d.like[k]] = part[k];
-    return nb_ok(all) ? NB_OK : r->tape->code;
-}
-
-static nb_code map_tangent(const nb_rule *r)
-{
-    const mapping *m = r->state;
-    draft d;
-    size_t n = m->p->n_in;
-    if (!open_draft(r->tape, &d, derived(r->tape, m->p, NBI_DERIVE_JVP, r->want)))
-        return r->tape->code;
-    memcpy(d.x, r->in, n * sizeof *d.x);
-    for (size_t k = 0; k < m->p->n_in; k++)
-        if (r->want[k])
-            d.x[n++] = r->t[k];
-    r->d[0] = apply(d.q, d.x, m->like, d.m);
-    return nb_ok(r->d[0]) ? NB_OK : r->tape->code;
 }
 
 /* ---- the call -------------------------------------------------------------------------------- */
@@ -351,19 +228,20 @@ static nb_tape *home(const nb_program *p, size_t n, const nb_var *x, nb_var *ine
 }
 
 /* The node that holds all outputs. */
-static nb_var map(nb_tape *t, const nb_program *p, const nb_var *x, draft *d)
+static nb_var map(nb_tape *t, const nb_program *p, const nb_var *x, nbi_map_draft *d)
 {
-    if (!open_draft(t, d, p))
+    if (!nbi_map_open(t, d, p))
         return nbi_inert(t);
     for (size_t k = 0; k < p->n_out; k++)
-        d->like[k] = p->out[k].sum ? NBI_LIKE_SUM : NBI_LIKE_LANES;
-    return apply(p, x, d->like, d->m);
+        d->m->like[k] = p->out[k].sum ? NBI_LIKE_SUM : NBI_LIKE_LANES;
+    memcpy(d->x, x, p->n_in * sizeof *x);
+    return nbi_map_apply(d);
 }
 
 nb_var nb_map(const nb_program *p, size_t n, const nb_var *x)
 {
     nb_var y;
-    draft d;
+    nbi_map_draft d;
     nb_tape *t = home(p, n, x, &y);
     if (!t)
         return y;
@@ -381,8 +259,8 @@ nb_var nb_map(const nb_program *p, size_t n, const nb_var *x)
 nb_code nb_map_all(const nb_program *p, size_t n, const nb_var *x, nb_var *out)
 {
     nb_var all;
-    draft d;
-    layout l;
+    nbi_map_draft d;
+    nbi_map_layout l;
     nb_tape *t = out ? home(p, n, x, &all) : NULL;
     if (!out)
         return NB_ERR_ARGUMENT;
@@ -390,10 +268,10 @@ nb_code nb_map_all(const nb_program *p, size_t n, const nb_var *x, nb_var *out)
         const nbi_spot scratch = t->scratch.at;
         const nb_mark before = nbi_mark(t);
         all = map(t, p, x, &d);
-        if (nb_ok(all) && !layout_of_vars(t, d.m, x, &l))
+        if (nb_ok(all) && !nbi_map_of_vars(t, d.m, x, &l))
             all = nbi_inert(t);
         if (nb_ok(all))
-            take_apart(all, p->n_out, l.out, out);
+            nbi_map_take_apart(all, p->n_out, l.out, out);
         bool done = nb_ok(all);
         for (size_t k = 0; done && k < p->n_out; k++)
             done = nb_ok(out[k]);
@@ -417,10 +295,10 @@ const nb_op nbi_op_map = {
     .doc = "a program over tensors",
     .shape = map_shape,
     .forward = map_forward,
-    .reverse = map_reverse,
-    .reverse_arrays = map_reverse_arrays,
+    .reverse = nbi_map_reverse,
+    .reverse_arrays = nbi_map_reverse_arrays,
     .overwrites = true,
-    .tangent = map_tangent,
+    .tangent = nbi_map_tangent,
     .sample = nbi_map_sample,
     .destroy = map_destroy,
 };
