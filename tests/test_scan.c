@@ -292,6 +292,37 @@ START_TEST(derivatives_of_every_order)
 }
 END_TEST
 
+/* s' = s + 1, z = sum over the lanes of c x: what is summed is the same in all lanes, of which there are several chunks. */
+START_TEST(sums_of_what_does_not_vary)
+{
+    enum { L = 1200 };
+    nb_tape *t = nb_tape_new(NULL);
+    nb_var s = nb_input(t, "s", 1), x = nb_input(t, "x", 1), c = nb_input(t, "c", 1), out[2];
+    nb_var next = nb_add(s, 1), z = nb_mul(c, x);
+    const nb_argument in[] = {{.name = "s", .count = 1, .var = &s},
+                              {.name = "x", .count = 1, .var = &x},
+                              {.name = "c", .count = 1, .var = &c}};
+    const nb_argument to[] = {{.name = "s'", .count = 1, .var = &next},
+                              {.name = "z", .count = 1, .var = &z, .sum = true}};
+    nb_program *p = nb_freeze(&(nb_recipe){.n_in = 3, .in = in, .n_out = 2, .out = to});
+    const nb_scan_spec spec = {.step = p, .steps = 3, .n_state = 1, .n_each = 1};
+    nb_var u = nb_tensor(t, NULL, NB_SHAPE(3), (double[]){1, -2, 4});
+    nb_var w = nb_input(t, NULL, 5), from = nb_leaf(NULL, nb_zeros(t, NB_SHAPE(L)));
+    ck_assert(nb_scan(&spec, 3, (nb_var[]){from, u, w}, out) == NB_OK);
+    const double *y = nb_data(out[1]), *last = (const double *)nb_data(out[0]) + 3 * L;
+    for (int i = 0; i < 3; i++)
+        ck_assert(y[i] == L * 5 * ((const double *)nb_data(u))[i]);
+    ck_assert(last[0] == 3 && last[L - 1] == 3);
+    ck_assert(nb_backward(nb_sum(nb_square(out[1]))) == NB_OK);
+    ck_assert(nb_grad(w) == 2.0 * L * L * 5 * (1 + 4 + 16));
+    for (int i = 0; i < 3; i++)
+        ck_assert(((const double *)nb_grad_data(u))[i] ==
+                  2.0 * L * L * 25 * ((const double *)nb_data(u))[i]);
+    nb_program_free(p);
+    nb_tape_free(t);
+}
+END_TEST
+
 START_TEST(no_step_leaves_the_state)
 {
     nb_program *p = freeze(NULL);
@@ -491,6 +522,7 @@ int main(void)
     tcase_add_test(c, a_scan_is_a_loop_of_scalars);
     tcase_add_loop_test(c, derivatives_of_every_order, 0, 3);
     tcase_add_loop_test(c, derivatives_of_every_order, 4, 7);
+    tcase_add_test(c, sums_of_what_does_not_vary);
     tcase_add_test(c, no_step_leaves_the_state);
     tcase_add_test(c, what_does_not_fit_is_refused);
     tcase_add_test(c, a_lane_that_leaves_is_named);
