@@ -24,8 +24,8 @@
  * Results. An output has the axes of the lanes, and one more at the end for the elements if it is a
  * vector. An output declared a sum is summed over all lanes: it has no axes of lanes. Without axes
  * of lanes (all operands scalars, say) an output that is no vector is a scalar node. All is computed
- * in the tape's element type, by the tape's threads, in the order that the program's options ask for;
- * results are bitwise the same for any number of threads.
+ * in the tape's element type, and rounds as the program does (nb_recipe.strict). The tape's threads
+ * help; results are bitwise the same for any number of them.
  *
  * Errors. A lane that would take another branch than one recorded by nb_guard is NB_ERR_GUARD, and
  * the message names the lane. On an error every result is inert.

@@ -261,11 +261,6 @@ static nb_code refuse_lane(const grid *g, int64_t from)
                      nbi_shape_text(all, g->lanes.rank, g->lanes.dims));
 }
 
-static double get(nb_dtype d, const void *data, int64_t i)
-{
-    return d == NB_F64 ? ((const double *)data)[i] : (double)((const float *)data)[i];
-}
-
 /* Adds one replay's part to the pile, at the replay's place in it. */
 static void pile_up(const grid *g, size_t k, int64_t offset)
 {
@@ -278,7 +273,7 @@ static void pile_up(const grid *g, size_t k, int64_t offset)
             double *p = to->pile + offset + (lanes > 1 ? l * step[g->rank - 1] : 0) +
                         (rows > 1 ? r * step[g->rank - 2] : 0);
             for (int64_t e = 0; e < count; e++)
-                p[e] += get(g->t->dtype, to->part, r * part->row + l * part->lane + e);
+                p[e] += nbi_element_at(g->t->dtype, to->part, r * part->row + l * part->lane + e);
         }
 }
 
@@ -329,17 +324,6 @@ static nb_code loop(grid *g, int loops)
     }
 }
 
-static void put(const nbi_map_out *r, int64_t i, double v)
-{
-    if (r->dtype == NB_F64) {
-        double *to = (double *)r->data + i;
-        *to = r->add ? *to + v : v;
-    } else {
-        float *to = (float *)r->data + i;
-        *to = (float)(r->add ? (double)*to + v : v);
-    }
-}
-
 /* Takes outputs that were computed elsewhere to their places. */
 static void finish(const grid *g)
 {
@@ -352,7 +336,8 @@ static void finish(const grid *g)
             nbi_reduce_into(&g->t->crew, &from, &place, r->add);
         else if (to->whole || to->pile)
             for (int64_t i = 0; i < r->size; i++)
-                put(r, i, to->pile ? to->pile[i] : get(g->t->dtype, to->whole, i));
+                nbi_put_element(r->dtype, r->data, i, r->add,
+                                to->pile ? to->pile[i] : nbi_element_at(g->t->dtype, to->whole, i));
     }
 }
 

@@ -69,11 +69,6 @@ static void open_station(const replay *w, int worker)
     nbi_fill_constants(w->code, s->work);
 }
 
-static double element_at(nb_dtype d, const char *p)
-{
-    return d == NB_F64 ? *(const double *)(const void *)p : (double)*(const float *)(const void *)p;
-}
-
 nbi_frame nbi_frame_for(const nb_program *p, const nbi_code *c, char *work)
 {
     return (nbi_frame){.code = c,
@@ -110,7 +105,7 @@ static void enter_row(const replay *w, station *s, nbi_frame *f, int64_t row)
     for (size_t k = 0; w->fixed && k < w->p->out_elements; k++)
         if (c->sum[k] != NBI_NOWHERE && c->sum[k] & NBI_EXPORTED)
             w->fixed[(size_t)row * w->p->out_elements + k] =
-                element_at(c->dtype, s->work + (c->sum[k] & ~NBI_EXPORTED));
+                nbi_element_at(c->dtype, s->work + (c->sum[k] & ~NBI_EXPORTED), 0);
 }
 
 /* Units [from, to), each a chunk of a row. */
@@ -162,11 +157,7 @@ static double total(const replay *w, int64_t row, size_t element)
 
 static void write_sum(const replay *w, const nbi_place *p, size_t e, int64_t row, double v)
 {
-    const int64_t at = row * p->row + (int64_t)e * p->element;
-    if (w->r->dtype == NB_F64)
-        ((double *)(void *)p->data)[at] = v;
-    else
-        ((float *)(void *)p->data)[at] = (float)v;
+    nbi_put_element(w->r->dtype, p->data, row * p->row + (int64_t)e * p->element, false, v);
 }
 
 static void write_sums(const replay *w, const uint8_t *summed)

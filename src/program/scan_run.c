@@ -165,11 +165,6 @@ static bool plan(loop *w, const void *const *in, const nbi_scan_out *out)
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-static double get(const loop *w, const void *data, int64_t i)
-{
-    return w->size == sizeof(double) ? ((const double *)data)[i] : (double)((const float *)data)[i];
-}
-
 /* What a step gave in f's lanes goes to the sums that the code does not take. */
 static void gather(const loop *w, const nbi_frame *f, int64_t chunk, int64_t t)
 {
@@ -179,11 +174,11 @@ static void gather(const loop *w, const nbi_frame *f, int64_t chunk, int64_t t)
         const int64_t from = f->lane * count, to = (f->lane + f->count) * count;
         if (d->pile)
             for (int64_t i = from; i < to; i++)
-                d->pile[i] += get(w, d->part, i);
+                d->pile[i] += nbi_element_at(w->t->dtype, d->part, i);
         double *line = d->line ? d->line + (chunk * w->s->steps + t) * count : NULL;
         for (int64_t i = from; line && i < to; i += count)
             for (int64_t e = 0; e < count; e++)
-                line[e] += get(w, d->part, i + e);
+                line[e] += nbi_element_at(w->t->dtype, d->part, i + e);
     }
 }
 
@@ -194,7 +189,8 @@ static void gather_level(const loop *w, const nbi_frame *f, int64_t chunk)
     double *level = w->level + (size_t)chunk * w->s->p->out_elements;
     for (size_t e = 0; e < w->s->p->out_elements; e++)
         if (sum[e] != NBI_NOWHERE && sum[e] & NBI_EXPORTED)
-            level[e] += (double)f->count * get(w, f->work + (sum[e] & ~NBI_EXPORTED), 0);
+            level[e] += (double)f->count *
+                        nbi_element_at(w->t->dtype, f->work + (sum[e] & ~NBI_EXPORTED), 0);
 }
 
 /* All places at the first step; how many of them move. */
@@ -285,17 +281,6 @@ static double over_chunks(const loop *w, const double *line, int64_t i, int64_t 
     return sum;
 }
 
-static void put(const nbi_scan_out *r, int64_t i, double v)
-{
-    if (r->dtype == NB_F64) {
-        double *to = (double *)r->data + i;
-        *to = r->add ? *to + v : v;
-    } else {
-        float *to = (float *)r->data + i;
-        *to = (float)(r->add ? (double)*to + v : v);
-    }
-}
-
 static void finish(const loop *w, size_t k, const nbi_scan_out *to)
 {
     const nbi_scan *s = w->s;
@@ -314,11 +299,11 @@ static void finish(const loop *w, size_t k, const nbi_scan_out *to)
         nbi_reduce_into(&w->t->crew, &from, &place, to->add);
     else if (last || d->pile || d->line || summed(w, argument))
         for (int64_t i = 0; i < size; i++)
-            put(to, i,
-                last      ? get(w, last, i)
-                : d->pile ? d->pile[i]
-                : d->line ? over_chunks(w, d->line, i, size)
-                          : total(w, s->p->out[k].first + (size_t)i));
+            nbi_put_element(to->dtype, to->data, i, to->add,
+                            last      ? nbi_element_at(w->t->dtype, last, i)
+                            : d->pile ? d->pile[i]
+                            : d->line ? over_chunks(w, d->line, i, size)
+                                      : total(w, s->p->out[k].first + (size_t)i));
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
