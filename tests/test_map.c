@@ -8,6 +8,7 @@
 
 #include "ops/elementwise.h"
 #include "program/map.h"
+#include <pthread.h>
 
 enum { MOST = 64 };
 
@@ -513,6 +514,44 @@ START_TEST(threads_change_no_bit)
 }
 END_TEST
 
+/* A step on a tape of its own, while others do the same with the same programs. */
+typedef struct trainee {
+    pthread_t thread;
+    const nb_program *p, *q;
+    nb_code code;
+    double g[12];
+} trainee;
+
+static void *train_apart(void *context)
+{
+    trainee *w = context;
+    nb_tape *t = nb_tape_new(NULL);
+    w->code = train(t, w->p, w->q, w->g);
+    nb_tape_free(t);
+    return NULL;
+}
+
+START_TEST(tapes_of_several_threads_share_a_program)
+{
+    trainee w[4];
+    double due[12];
+    nb_program *p = freeze(polynomial, 0, 3, false, NULL), *q = freeze_vectors(false);
+    for (int k = 0; k < 4; k++) {
+        w[k] = (trainee){.p = p, .q = q};
+        ck_assert_int_eq(pthread_create(&w[k].thread, NULL, train_apart, &w[k]), 0);
+    }
+    for (int k = 0; k < 4; k++)
+        pthread_join(w[k].thread, NULL);
+    nb_tape *t = nb_tape_new(NULL);
+    ck_assert(train(t, p, q, due) == NB_OK);
+    for (int k = 0; k < 4; k++)
+        ck_assert(w[k].code == NB_OK && !memcmp(w[k].g, due, sizeof due));
+    nb_tape_free(t);
+    nb_program_free(p);
+    nb_program_free(q);
+}
+END_TEST
+
 int main(void)
 {
     TCase *c = tcase_create("map");
@@ -528,6 +567,7 @@ int main(void)
     tcase_add_test(c, a_step_of_training_asks_for_memory_in_the_first_round_only);
     tcase_add_loop_test(c, the_kth_request_is_refused, 0, 2);
     tcase_add_test(c, threads_change_no_bit);
+    tcase_add_test(c, tapes_of_several_threads_share_a_program);
     tcase_set_timeout(c, 60);
     return run_case("map", c);
 }
