@@ -9,6 +9,7 @@
  * program are vectors, where the plain function's loops are what the compiler makes of them.
  */
 #include "programs.h"
+#include "programs_step.h"
 
 enum { MOST = 31 };
 
@@ -130,7 +131,7 @@ int main(int argc, char **argv)
                  {"lse", bench_lse},         {"lstm", bench_lstm},     {"ode", bench_ode},
                  {"det", bench_det},         {"ht", bench_ht},         {"replay", bench_rows},
                  {"freeze", bench_freeze},   {"kmeans", bench_kmeans}, {"batch", bench_batch},
-                 {"threads2", bench_threads}};
+                 {"threads2", bench_threads}, {"frozen_mlp", programs_step}};
     bool right = true;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         if (chosen(cases[k].name, argc, argv))

@@ -30,19 +30,20 @@ static nb_code too_far(const survey *s, const char *kind, const nbi_argument *a)
                       a->name);
 }
 
-/* Least and greatest of at(l). */
-static bool index_range(const survey *s, const nbi_place *p, int64_t *low, int64_t *high)
+/* The greatest of at(l), or a negative one if there is any, which as an unsigned number is greater still.
+ * Four at a time, since each comparison waits for the one before. */
+static int64_t greatest(const nbi_place *p, int64_t lanes)
 {
-    *low = 0;
-    *high = s->r->lanes - 1;
+    uint64_t most[4] = {0};
     if (!p->index)
-        return true;
-    *low = *high = p->index[0];
-    for (int64_t l = 1; l < s->r->lanes; l++) {
-        *low = p->index[l] < *low ? p->index[l] : *low;
-        *high = p->index[l] > *high ? p->index[l] : *high;
+        return lanes - 1;
+    for (int64_t l = 0; l < lanes; l++) {
+        const uint64_t at = (uint64_t)p->index[l];
+        most[l % 4] = at > most[l % 4] ? at : most[l % 4];
     }
-    return *low >= 0;
+    for (int k = 1; k < 4; k++)
+        most[0] = most[k] > most[0] ? most[k] : most[0];
+    return (int64_t)most[0];
 }
 
 /* [low, high] grows by step times [from, to]; false if that overflows. */
@@ -60,7 +61,7 @@ static nb_code measure(const survey *s, const char *kind, const nbi_argument *a,
 {
     const int64_t size = s->r->dtype == NB_F64 ? sizeof(double) : sizeof(float);
     const int64_t count = (int64_t)a->count;
-    int64_t low = 0, high = 0, from, to;
+    int64_t low = 0, high = 0;
     *x = (extent){.place = p, .empty = !count || !s->r->lanes};
     if (x->empty)
         return NB_OK;
@@ -69,10 +70,11 @@ static nb_code measure(const survey *s, const char *kind, const nbi_argument *a,
     if (!reach(&low, &high, p->element, 0, count - 1))
         return too_far(s, kind, a);
     const int64_t own_low = low, own_high = high;
-    if (!single && !index_range(s, p, &from, &to))
+    const int64_t to = single ? 0 : greatest(p, s->r->lanes);
+    if (to < 0)
         return nbi_reason(s->why, NB_ERR_INDEX, "replay: the index of %s \"%s\" has %lld in it",
-                          kind, a->name, (long long)from);
-    if ((!single && !reach(&low, &high, p->lane, from, to)) ||
+                          kind, a->name, (long long)to);
+    if ((!single && !reach(&low, &high, p->lane, 0, to)) ||
         !reach(&low, &high, p->row, 0, s->rows - 1) || __builtin_mul_overflow(low, size, &low) ||
         __builtin_mul_overflow(high, size, &high) ||
         __builtin_add_overflow((intptr_t)p->data, low, &x->low) ||
