@@ -88,7 +88,7 @@ static nb_var operand_of_row(nb_tape *t, int row, size_t k)
     return nb_tensor(t, NULL, NB_SHAPE(MOST), x);
 }
 
-/* Loop: dtype. In float both round once, but the slope of an elementwise operation is a product of rounded ones. */
+/* Loop: dtype. Both round, but not at the same places. */
 START_TEST(every_row_is_its_elementwise_operation)
 {
     nb_tape *t = nb_tape_new(&(nb_options){.dtype = _i ? NB_F32 : NB_F64});

@@ -20,8 +20,9 @@ END_TEST
 
 /* ---- the step -------------------------------------------------------------------------------- */
 
-/* s = (a, b), m; x; w = (w0, w1), k  ->  s' = (tanh(w0 a + b / 2 + x), b cos(a) + w1 m), m' = m / 2 + k;  y = (a m, x b),
- * z = sum over the lanes of a x */
+/* s = (a, b), m; x; w = (w0, w1), k  ->
+ * s' = (tanh(w0 a + b / 2 + x), b cos(a) + w1 m), m' = m / 2 + k;
+ * y = (a m, x b), z = the sum over the lanes of a x */
 enum { S, M, X, W, K, IN };
 
 static void formulas(const nb_var *v, nb_var *out)
@@ -131,7 +132,7 @@ static void same(nb_var a, nb_var b, bool gradient, double scale, double ulps, c
 
 enum { STEPS = 5 };
 
-/* In how many ways lanes may share what they are given; -1: a scalar, which stands for a vector without lanes too. */
+/* In how many ways lanes may share what they are given. */
 static const nb_shape shapes[][IN] = {
     {{1, {2}}, {-1, {0}}, {1, {STEPS}}, {1, {2}}, {-1, {0}}},
     {{2, {7, 2}}, {1, {7}}, {2, {STEPS, 7}}, {1, {2}}, {-1, {0}}},
@@ -292,7 +293,8 @@ START_TEST(derivatives_of_every_order)
 }
 END_TEST
 
-/* s' = s + 1, z = sum over the lanes of c x: what is summed is the same in all lanes, of which there are several chunks. */
+/* s' = s + 1, z = the sum over the lanes of c x: what is summed is the same in all of them, which are several
+ * chunks. */
 START_TEST(sums_of_what_does_not_vary)
 {
     enum { L = 1200 };

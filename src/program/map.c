@@ -256,32 +256,35 @@ nb_var nb_map(const nb_program *p, size_t n, const nb_var *x)
     return y;
 }
 
+static bool map_all(nb_tape *t, const nb_program *p, const nb_var *x, nb_var *out)
+{
+    nbi_map_draft d;
+    nbi_map_layout l;
+    const nb_var all = map(t, p, x, &d);
+    bool done = nb_ok(all) && nbi_map_of_vars(t, d.m, x, &l);
+    if (done)
+        nbi_map_take_apart(all, p->n_out, l.out, out);
+    for (size_t k = 0; done && k < p->n_out; k++)
+        done = nb_ok(out[k]);
+    return done;
+}
+
 nb_code nb_map_all(const nb_program *p, size_t n, const nb_var *x, nb_var *out)
 {
     nb_var all;
-    nbi_map_draft d;
-    nbi_map_layout l;
     nb_tape *t = out ? home(p, n, x, &all) : NULL;
     if (!out)
         return NB_ERR_ARGUMENT;
     if (t) {
         const nbi_spot scratch = t->scratch.at;
         const nb_mark before = nbi_mark(t);
-        all = map(t, p, x, &d);
-        if (nb_ok(all) && !nbi_map_of_vars(t, d.m, x, &l))
-            all = nbi_inert(t);
-        if (nb_ok(all))
-            nbi_map_take_apart(all, p->n_out, l.out, out);
-        bool done = nb_ok(all);
-        for (size_t k = 0; done && k < p->n_out; k++)
-            done = nb_ok(out[k]);
-        if (!done) {
+        const bool done = map_all(t, p, x, out);
+        if (!done)
             nbi_truncate(t, &before);
-            all = nbi_inert(t);
-        }
         nbi_give_back(&t->scratch, scratch);
         if (done)
             return NB_OK;
+        all = nbi_inert(t);
     }
     for (size_t k = 0; p && k < p->n_out; k++)
         out[k] = all;

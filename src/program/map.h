@@ -8,8 +8,8 @@
 #include "tape/sample.h"
 #include "tape/tape.h"
 
-/* What a result is like, if not like operand k, in whose shape it then is: the sum over the lanes that share an
- * element of it. */
+/* What a result is like: the lanes, their sum, or, from 0 on, an operand. It then has the shape of that, and
+ * is summed over the lanes that share an element of it. */
 enum { NBI_LIKE_LANES = -1, NBI_LIKE_SUM = -2 };
 
 typedef struct nbi_map_in {

@@ -1,11 +1,11 @@
 /*
  * nb_scan: a program as the step of a loop over time, in one node.
  *
- * A node holds the states of all times and all else that the steps give, one after the other in a vector;
- * results are parts of it. So the reverse rule finds the states where they are (scan_rules.c). Inside, an
- * operand is either one value for all lanes or has a value for each (scan.h). What broadcasts along some axes of
- * the lanes and not along others is expanded before, and so is an initial state that lanes share: their states
- * part with the first step.
+ * A node holds the states of all times and all else that the steps give, one after the other in a
+ * vector; results are parts of it. So the reverse rule finds the states where they are (scan_rules.c).
+ * Inside, an operand is either one value for all lanes or has a value for each (scan.h). What broadcasts
+ * along some axes of the lanes and not along others is expanded before, and so is an initial state that
+ * lanes share: their states part with the first step.
  */
 #include "program/scan.h"
 

@@ -2,7 +2,8 @@
  * Scans, from inside: what the operation (scan.c), its rules (scan_rules.c) and the loop over time
  * (scan_run.c) share.
  *
- * A scan runs a program over `steps` steps, forwards or backwards in time, in lanes. What an argument is in it:
+ * A scan runs a program over `steps` steps, forwards or backwards in time, in lanes. What an argument
+ * is in it:
  *
  *                input                              output
  *     STATE      the state before the step          and after it: the i-th goes with the i-th input
@@ -52,7 +53,8 @@ typedef struct nbi_scan_out {
     bool last; /* of a state: not those of all times, but the one after all steps */
 } nbi_scan_out;
 
-/* Runs all steps. in[k] is in the tape's type. In scratch, which the caller gives back. An error is on the tape. */
+/* Runs all steps. in[k] is in the tape's type. In scratch, which the caller gives back. An error is on
+ * the tape. */
 nb_code nbi_scan_run(const nb_call *c, const nbi_scan *s, const void *const *in,
                      const nbi_scan_out *out);
 

@@ -1,8 +1,8 @@
 /*
  * Derivatives of scans are scans.
  *
- * Let s(t+1), y(t) = p(s(t), x(t), w). With G(t), g(t) the adjoints of s(t) and y(t) from elsewhere, those of the
- * states are a recurrence backwards in time,
+ * Let s(t+1), y(t) = p(s(t), x(t), w). With G(t), g(t) the adjoints of s(t) and y(t) from elsewhere,
+ * those of the states are a recurrence backwards in time,
  *
  *     a(T) = G(T),    a(t), d x(t), d w += vjp p (s(t), x(t), w; a(t+1), g(t)) + (G(t), 0, 0),
  *
@@ -19,7 +19,7 @@
 #include "program/scan.h"
 #include <nabla/ops.h>
 
-/* The scan of a rule; NULL after an error. Of the inputs of s->p `want` are differentiated by, and all states. */
+/* The scan of a rule, by the inputs of s->p that are wanted and all states; NULL after an error. */
 static nbi_scan *derive(nb_tape *t, const nbi_scan *s, nbi_derivation how, const bool *want)
 {
     const nb_program *p = s->p;

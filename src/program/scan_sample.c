@@ -2,7 +2,7 @@
  * Example calls of nb_scan, for the laws: lanes that share what they are given, and lanes that do not.
  *
  *     filter      s' = tanh(w s + x),  y = s x
- *     pendulum    (a, b)' = (a + b / 4, b - k sin(a) / 4),  y the sum over the lanes of a b, no input of its own
+ *     pendulum    (a, b)' = (a + b / 4, b - k sin(a) / 4),  y = the sum over the lanes of a b
  */
 #include "program/scan.h"
 
