@@ -30,6 +30,7 @@
 #include <nabla/map.h>
 #include <nabla/step.h>
 #include <nabla/check.h>
+#include <nabla/verify.h>
 #include <nabla/params.h>
 #include <nabla/layers.h>
 #include <nabla/losses.h>
