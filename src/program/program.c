@@ -5,19 +5,7 @@
 
 #include "program/code.h"
 #include "program/derived.h"
-#include <stdarg.h>
 #include <stdlib.h>
-
-nb_code nbi_reason(nb_reason *why, nb_code code, const char *format, ...)
-{
-    if (why) {
-        va_list list;
-        va_start(list, format);
-        vsnprintf(why->text, sizeof why->text, format, list);
-        va_end(list);
-    }
-    return code;
-}
 
 /* ---- life ------------------------------------------------------------------------------------ */
 

@@ -10,6 +10,7 @@
 #define NABLA_SRC_PROGRAM_H
 
 #include <nabla/program.h>
+#include "base/reason.h"
 #include "kernels/cpu.h"
 #include "program/dag.h"
 #include <pthread.h>
@@ -59,8 +60,5 @@ size_t nbi_argument_of(const nbi_argument *list, size_t n, size_t place);
 bool nbi_program_prune(nb_program *p);
 /* A program with the inputs, guards and operations of p (same numbers), and its outputs if asked for. */
 nb_program *nbi_program_copy(const nb_program *p, bool outputs);
-
-/* Why there is none. Returns code. */
-nb_code nbi_reason(nb_reason *why, nb_code code, const char *format, ...) NBI_FORMAT(3, 4);
 
 #endif

@@ -233,11 +233,11 @@ static nb_code run_all(replay *w, const nbi_crew *crew, const uint8_t *summed, n
     w->stride = padded(sizeof(station)) + padded(arguments(w) * sizeof(nbi_place)) +
                 padded(w->code->workspace) + NBI_UNIFORM;
     if (!size_of(w, workers, &sums, &fixed, &space))
-        return nbi_reason(why, NB_ERR_OVERFLOW, "replay: sums for every row do not fit memory");
+        return nbi_because(why, NB_ERR_OVERFLOW, "replay: sums for every row do not fit memory");
     const size_t bytes = padded(sums) + padded(fixed) + space + padded((size_t)workers);
     char *block = take(w, bytes + NBI_ALIGN);
     if (!block)
-        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory for %zu bytes", bytes);
+        return nbi_because(why, NB_ERR_MEMORY, "replay: out of memory for %zu bytes", bytes);
     char *at = (char *)(((uintptr_t)block + NBI_ALIGN - 1) & ~(uintptr_t)(NBI_ALIGN - 1));
     w->space = at;
     w->sums = (double *)(void *)(at + space);
@@ -254,7 +254,7 @@ static nb_code run_all(replay *w, const nbi_crew *crew, const uint8_t *summed, n
     for (int k = 0; k < workers; k++)
         left = left || w->left[k];
     give(w, block, bytes + NBI_ALIGN);
-    return left ? nbi_reason(why, NB_ERR_GUARD, "replay: some lanes left the branches recorded")
+    return left ? nbi_because(why, NB_ERR_GUARD, "replay: some lanes left the branches recorded")
                 : NB_OK;
 }
 
@@ -266,7 +266,7 @@ nb_code nbi_program_run(const nb_program *p, const nb_replay *r, const uint8_t *
     const size_t n = p->n_in + p->n_out;
     replay w = {.p = p, .r = r, .scratch = scratch};
     if (n > sizeof few / sizeof *few && !(places = take(&w, n * sizeof *places)))
-        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory");
+        return nbi_because(why, NB_ERR_MEMORY, "replay: out of memory");
     w.in = places;
     w.out = places + p->n_in;
     w.rows = r->rows ? r->rows : 1;
@@ -274,7 +274,7 @@ nb_code nbi_program_run(const nb_program *p, const nb_replay *r, const uint8_t *
     nb_code code = nbi_places(p, r, shared, summed, w.in, w.out, why);
     if (code == NB_OK &&
         !(w.code = nbi_code_for(p, r->dtype, r->lanes, r->in_place, shared, summed)))
-        code = nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory for the program's code");
+        code = nbi_because(why, NB_ERR_MEMORY, "replay: out of memory for the program's code");
     if (code == NB_OK) {
         cut(&w);
         code = run_all(&w, crew, summed, why);
@@ -289,11 +289,11 @@ nb_code nb_program_run(const nb_program *p, const nb_replay *r, nb_reason *why)
     uint8_t few[64], *flags = few;
     nbi_heap h;
     if (!p || !r)
-        return nbi_reason(why, NB_ERR_ARGUMENT, "replay: the program or what to replay is NULL");
+        return nbi_because(why, NB_ERR_ARGUMENT, "replay: the program or what to replay is NULL");
     const size_t n = p->n_in + p->n_out;
     nbi_heap_init(&h, &p->heap.allocator, 0);
     if (n > sizeof few && !(flags = nbi_resize(&h, NULL, 0, n)))
-        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory");
+        return nbi_because(why, NB_ERR_MEMORY, "replay: out of memory");
     nbi_flags_declared(p, flags);
     const nbi_crew crew = {.pool = r->pool};
     const nb_code code = nbi_program_run(p, r, flags, flags + p->n_in, &crew, NULL, why);
