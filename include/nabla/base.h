@@ -39,7 +39,7 @@ extern "C" {
     X(NB_ERR_AXIS, "axis", "an axis does not exist or is named twice")                  \
     X(NB_ERR_INDEX, "index", "an index lies outside its axis")                          \
     X(NB_ERR_OVERFLOW, "overflow", "a product of sizes does not fit the address space") \
-    X(NB_ERR_EMPTY, "empty", "a reduction without an identity over no elements")        \
+    X(NB_ERR_EMPTY, "empty", "no elements: a reduction without identity, a data set")   \
     X(NB_ERR_SEED, "seed", "backward from a tensor needs a seed")                       \
     X(NB_ERR_GRADIENT, "gradient", "an operation on the way has no derivative rule")    \
     X(NB_ERR_MEMORY, "memory", "the allocator had no memory")                           \
@@ -51,7 +51,9 @@ extern "C" {
     X(NB_ERR_SINGULAR, "singular", "a matrix is singular, or not positive definite")    \
     X(NB_ERR_LAW, "law", "an operation breaks a law that every operation obeys")        \
     X(NB_ERR_GUARD, "guard", "a lane left the branches that were recorded")             \
-    X(NB_ERR_THREAD, "thread", "not all threads of a pool could be started")
+    X(NB_ERR_THREAD, "thread", "not all threads of a pool could be started")            \
+    X(NB_ERR_FILE, "file", "a file could not be opened, read or written")               \
+    X(NB_ERR_FORMAT, "format", "the contents of a file are not what they should be")
 
 #define NBI_CODE(code, name, text) code,
 typedef enum nb_code { NB_CODES(NBI_CODE) NBI_CODES } nb_code;
@@ -61,6 +63,12 @@ typedef enum nb_code { NB_CODES(NBI_CODE) NBI_CODES } nb_code;
 NB_API const char *nb_code_name(nb_code code);
 /* one sentence on what the code means; never NULL */
 NB_API const char *nb_code_text(nb_code code);
+
+/* Why a call failed, in words. Functions of whatever has no tape to keep its message take a pointer to
+ * one; it may be NULL. It is written only when they fail. */
+typedef struct nb_reason {
+    char text[240];
+} nb_reason;
 
 /* ---- element types and shapes ---------------------------------------------------------------- */
 

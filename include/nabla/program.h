@@ -41,11 +41,6 @@ extern "C" {
 
 typedef struct nb_program nb_program;
 
-/* Why a call failed; filled in by the functions that are given one (it may be NULL). */
-typedef struct nb_reason {
-    char text[240];
-} nb_reason;
-
 /* ---- freezing -------------------------------------------------------------------------------- */
 
 typedef struct nb_argument {
