@@ -166,8 +166,8 @@ typedef struct nbi_frame {
     const nbi_place *in, *out; /* per argument */
     uint8_t *left;             /* per lane of the replay, or NULL */
     bool some_left;
-    int64_t lane, count;       /* the block's first lane, and how many there are (1 to a block) */
-    int64_t lanes;             /* of the row */
+    int64_t lane, count; /* the block's first lane, and how many there are (1 to a block) */
+    int64_t lanes;       /* of the row */
 } nbi_frame;
 
 /* Executes a list up to its end, in slots of `block` bytes. */
