@@ -1,11 +1,13 @@
 /*
- * What the benchmark programs share: a clock, a median, the line that a figure is printed on.
+ * What the benchmark programs share: a clock, a median, numbers and their comparison, the line that a
+ * figure is printed on.
  *
  *     bench <program> <case> <figure> <value> <unit> <bar>          tab-separated
  */
 #ifndef NABLA_BENCH_H
 #define NABLA_BENCH_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,6 +62,29 @@ static inline void bench_line(const char *program, const char *name, const char 
 static inline bool bench_quick(int argc, char **argv)
 {
     return argc > 1 && !strcmp(argv[1], "--quick");
+}
+
+/* Zeros. Without memory there is no benchmark. */
+static inline double *bench_numbers(size_t n)
+{
+    double *p = calloc(n ? n : 1, sizeof *p);
+    if (!p)
+        exit(1);
+    return p;
+}
+
+/* Whether a and b agree within tol of the largest number; if not, says so. */
+static inline bool bench_agree(const char *what, size_t n, const double *a, const double *b,
+                               double tol)
+{
+    double most = 1e-300, apart = 0;
+    for (size_t i = 0; i < n; i++) {
+        most = fmax(most, fabs(b[i]));
+        apart = a[i] == a[i] ? fmax(apart, fabs(a[i] - b[i])) : (double)INFINITY;
+    }
+    if (!(apart <= tol * most))
+        fprintf(stderr, "%s: off by %g of %g\n", what, apart, most);
+    return apart <= tol * most;
 }
 
 #endif

@@ -118,9 +118,21 @@ static const struct {
     enum nbi_row row;
     size_t arity;
 } row_cases[] = {
-    {"add", NBI_ROW_add, 2},           {"max", NBI_ROW_max, 2},   {"relu", NBI_ROW_relu, 1},
-    {"tanh", NBI_ROW_tanh, 1},         {"exp", NBI_ROW_exp, 1},   {"sigmoid", NBI_ROW_sigmoid, 1},
-    {"softplus", NBI_ROW_softplus, 1}, {"gelu", NBI_ROW_gelu, 1}, {"silu", NBI_ROW_silu, 1},
+    {"add", NBI_ROW_add, 2},           {"max", NBI_ROW_max, 2},
+    {"relu", NBI_ROW_relu, 1},         {"tanh", NBI_ROW_tanh, 1},
+    {"exp", NBI_ROW_exp, 1},           {"sigmoid", NBI_ROW_sigmoid, 1},
+    {"softplus", NBI_ROW_softplus, 1}, {"gelu", NBI_ROW_gelu, 1},
+    {"silu", NBI_ROW_silu, 1},         {"exp2", NBI_ROW_exp2, 1},
+    {"log2", NBI_ROW_log2, 1},         {"log10", NBI_ROW_log10, 1},
+    {"cbrt", NBI_ROW_cbrt, 1},         {"pow", NBI_ROW_pow, 2},
+    {"hypot", NBI_ROW_hypot, 2},       {"sin", NBI_ROW_sin, 1},
+    {"cos", NBI_ROW_cos, 1},           {"tan", NBI_ROW_tan, 1},
+    {"asin", NBI_ROW_asin, 1},         {"acos", NBI_ROW_acos, 1},
+    {"atan", NBI_ROW_atan, 1},         {"atan2", NBI_ROW_atan2, 2},
+    {"sinh", NBI_ROW_sinh, 1},         {"cosh", NBI_ROW_cosh, 1},
+    {"asinh", NBI_ROW_asinh, 1},       {"acosh", NBI_ROW_acosh, 1},
+    {"atanh", NBI_ROW_atanh, 1},       {"lgamma", NBI_ROW_lgamma, 1},
+    {"digamma", NBI_ROW_digamma, 1},
 };
 
 /* One array of the row for each purpose, of n elements. */
@@ -165,9 +177,9 @@ static void verify_row(const nbi_row_kernels *kernels, int c, const row_arrays *
         memcpy(right, got, (size_t)a->n * sizeof(double));
         row_pass(kernels, c, reverse, a);
         for (int64_t i = 0; i < a->n; i++) {
-            const double b = element(is_double, right, i);
-            if (!(fabs(element(is_double, got, i) - b) <=
-                  (fabs(b) + 0.1) * (is_double ? 1e-14 : 3e-7))) {
+            const double v = element(is_double, got, i), b = element(is_double, right, i);
+            const bool same = v == b || (isnan(v) && isnan(b));
+            if (!same && !(fabs(v - b) <= (fabs(b) + 0.1) * (is_double ? 1e-14 : 3e-7))) {
                 fprintf(stderr, "row %s is wrong\n", row_cases[c].name);
                 exit(EXIT_FAILURE);
             }

@@ -7,47 +7,9 @@
  * same weights and must agree.
  */
 #include "bench.h"
+#include "mlp_by_hand.h"
 
-#include <math.h>
-#include <nabla.h>
-
-enum {
-    IN = 8,
-    HIDDEN = 8,
-    W1 = 0,
-    B1 = IN * HIDDEN,
-    W2 = B1 + HIDDEN,
-    B2 = W2 + HIDDEN,
-    PARAMETERS = B2 + 1,
-    STEPS = 2000,
-    MOST = 64
-};
-
-static const double rate = 0.01;
-
-/* One step by hand; returns the loss. */
-static double by_hand(double *p, const double *x, double y)
-{
-    double h[HIDDEN], o = p[B2], loss;
-    for (int j = 0; j < HIDDEN; j++) {
-        double s = p[B1 + j];
-        for (int i = 0; i < IN; i++)
-            s += x[i] * p[W1 + i * HIDDEN + j];
-        h[j] = tanh(s);
-        o += h[j] * p[W2 + j];
-    }
-    const double e = o - y, go = 2 * e;
-    loss = e * e;
-    for (int j = 0; j < HIDDEN; j++) {
-        const double gs = go * p[W2 + j] * (1 - h[j] * h[j]);
-        p[W2 + j] -= rate * go * h[j];
-        p[B1 + j] -= rate * gs;
-        for (int i = 0; i < IN; i++)
-            p[W1 + i * HIDDEN + j] -= rate * gs * x[i];
-    }
-    p[B2] -= rate * go;
-    return loss;
-}
+enum { STEPS = 2000, MOST = 64 };
 
 typedef struct model {
     nb_tape *t;
@@ -83,13 +45,6 @@ static double step(model *m, const double *x, double y)
     for (int i = 0; i < PARAMETERS; i++)
         m->p[i] -= rate * m->g[i];
     return value;
-}
-
-static void start(double *p)
-{
-    nb_rng r = nb_rng_seed(7);
-    for (int i = 0; i < PARAMETERS; i++)
-        p[i] = 0.4 * nb_rng_normal(&r);
 }
 
 int main(int argc, char **argv)

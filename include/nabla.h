@@ -28,7 +28,16 @@
 #include <nabla/sparse.h>
 #include <nabla/program.h>
 #include <nabla/emit.h>
+#include <nabla/map.h>
+#include <nabla/step.h>
 #include <nabla/check.h>
+#include <nabla/verify.h>
+#include <nabla/params.h>
+#include <nabla/layers.h>
+#include <nabla/losses.h>
+#include <nabla/file.h>
+#include <nabla/data.h>
+#include <nabla/metrics.h>
 #include <nabla/view.h>
 
 #endif

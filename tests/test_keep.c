@@ -5,13 +5,10 @@
 #include "error_is.h"
 #include "program.h"
 
-#include "base/atomic.h"
 #include "ops/elementwise.h"
 #include "program/keep.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- programs -------------------------------------------------------------------------------- */
@@ -387,62 +384,6 @@ START_TEST(refuses_places)
 }
 END_TEST
 
-/* ---- the disk -------------------------------------------------------------------------------- */
-
-static int failing; /* which call fails; they are numbered as they come */
-
-static bool fails(void)
-{
-    errno = ENOSPC;
-    return --failing == 0;
-}
-static ssize_t short_write(int fd, const void *data, size_t size)
-{
-    return fails() ? -1 : write(fd, data, size < 7 ? size : 7);
-}
-static int bad_sync(int fd) { return fails() ? -1 : fsync(fd); }
-static int bad_close(int fd) { return fails() ? (close(fd), -1) : close(fd); }
-static int bad_rename(const char *from, const char *to) { return fails() ? -1 : rename(from, to); }
-
-static void holds(const char *text)
-{
-    char now[64] = "";
-    FILE *f = fopen(path, "r");
-    ck_assert(f && fgets(now, sizeof now, f) != NULL);
-    fclose(f);
-    ck_assert_str_eq(now, text);
-}
-
-/* Whichever call fails, the place holds all of the old contents or all of the new, and nothing else is
- * left in the folder. */
-START_TEST(writes_all_or_nothing)
-{
-    const nbi_disk disk = {short_write, bad_sync, bad_close, bad_rename};
-    const nbi_part old = {"the old contents", 16}, two[] = {{"the new", 7}, {" contents", 9}};
-    nb_reason why;
-    int renamed = 0;
-    for (int k = 1;; k++) {
-        failing = 0;
-        ck_assert_int_eq(nbi_write_atomic(&nbi_real_disk, path, 1, &old, NULL), NB_OK);
-        ck_assert_int_eq(chmod(path, 0640), 0);
-        failing = k;
-        const nb_code code = nbi_write_atomic(&disk, path, 2, two, &why);
-        const bool new = code == NB_OK || strstr(why.text, "saved, but");
-        holds(new ? "the new contents" : "the old contents");
-        struct stat s;
-        ck_assert(!stat(path, &s) && (s.st_mode & 0777) == 0640);
-        renamed += new;
-        if (code == NB_OK) {
-            ck_assert_int_gt(k, 6);
-            break;
-        }
-        ck_assert_int_eq(code, NB_ERR_FILE);
-        ck_assert_msg(strstr(why.text, strerror(ENOSPC)) != NULL, "%s", why.text);
-    }
-    ck_assert_int_eq(renamed, 2); /* the folder's sync failed, then nothing did */
-}
-END_TEST
-
 int main(void)
 {
     TCase *c = tcase_create("keep");
@@ -455,7 +396,6 @@ int main(void)
     tcase_add_test(c, survives_mutations);
     tcase_add_test(c, out_of_memory);
     tcase_add_test(c, refuses_places);
-    tcase_add_test(c, writes_all_or_nothing);
     tcase_set_timeout(c, 60);
     return run_case("keep", c);
 }

@@ -103,6 +103,9 @@ NB_API nb_axes nb_axes_make(size_t count, const int *axes);
 /* The number of elements, or -1 if a dimension is negative or the product overflows. */
 NB_API int64_t nb_shape_size(nb_shape shape);
 NB_API bool nb_shape_equal(nb_shape a, nb_shape b);
+/* "[32 16]" into text, of at least NB_SHAPE_TEXT bytes; "scalar" for rank -1. Returns text. */
+enum { NB_SHAPE_TEXT = 24 * (NB_MAX_RANK + 1) };
+NB_API char *nb_shape_text(char *text, nb_shape shape);
 
 #ifdef __cplusplus
 } /* extern "C" */
@@ -138,6 +141,15 @@ typedef struct nb_allocator {
     void *(*resize)(void *ctx, void *p, size_t old_size, size_t new_size);
     void *ctx;
 } nb_allocator;
+
+/* Bytes somewhere. */
+typedef struct nb_piece {
+    const void *data;
+    size_t size;
+} nb_piece;
+
+/* Calls a's resize, or the default one if a is NULL or zeroed. */
+NB_API void *nb_resize(const nb_allocator *a, void *p, size_t old_size, size_t new_size);
 
 /* ---- random numbers -------------------------------------------------------------------------- */
 

@@ -66,7 +66,8 @@ typedef struct nb_recipe {
  * they depend on are an error; branches recorded by nb_guard between inputs and outputs come along.
  * Errors stick to the tape; the result is then NULL. */
 NB_API nb_program *nb_freeze(const nb_recipe *recipe);
-NB_API void nb_program_free(nb_program *p); /* NULL is fine */
+/* NULL is fine. Nodes of tapes that a program is a part of (nabla/map.h) keep what they need of it. */
+NB_API void nb_program_free(nb_program *p);
 
 /* The value of a condition (0 is false), for an if in recording code. The branch taken is remembered:
  * a program frozen from it reports lanes for which the other branch would have been taken. */

@@ -89,7 +89,7 @@ static int open_temporary(target *t, nb_reason *why)
     return -1;
 }
 
-static bool write_all(const nbi_disk *disk, int fd, const nbi_part *piece)
+static bool write_all(const nbi_disk *disk, int fd, const nb_piece *piece)
 {
     enum { MOST = 1 << 30 }; /* some systems refuse more at once */
     const char *p = piece->data;
@@ -108,7 +108,7 @@ static bool write_all(const nbi_disk *disk, int fd, const nbi_part *piece)
 }
 
 /* Steps 1 and 2. */
-static nb_code write_temporary(const nbi_disk *disk, target *t, size_t n, const nbi_part *pieces,
+static nb_code write_temporary(const nbi_disk *disk, target *t, size_t n, const nb_piece *pieces,
                                nb_reason *why)
 {
     const int fd = open_temporary(t, why);
@@ -141,7 +141,7 @@ static nb_code sync_folder(const nbi_disk *disk, const target *t, nb_reason *why
     return code;
 }
 
-nb_code nbi_write_atomic(const nbi_disk *disk, const char *path, size_t n, const nbi_part *pieces,
+nb_code nbi_write_atomic(const nbi_disk *disk, const char *path, size_t n, const nb_piece *pieces,
                          nb_reason *why)
 {
     target t;

@@ -8,11 +8,6 @@
 #include <nabla/base.h>
 #include <sys/types.h>
 
-typedef struct nbi_part {
-    const void *data;
-    size_t size;
-} nbi_part;
-
 typedef struct nbi_disk {
     ssize_t (*write)(int fd, const void *data, size_t size);
     int (*sync)(int fd);
@@ -24,7 +19,7 @@ extern const nbi_disk nbi_real_disk;
 
 /* The pieces one after the other as the file `path`. A file that stands there is replaced and keeps its
  * permissions; a symbolic link is followed. Anything but a regular file is refused. */
-nb_code nbi_write_atomic(const nbi_disk *disk, const char *path, size_t n, const nbi_part *pieces,
+nb_code nbi_write_atomic(const nbi_disk *disk, const char *path, size_t n, const nb_piece *pieces,
                          nb_reason *why);
 
 #endif

@@ -97,6 +97,13 @@ void nbi_heap_init(nbi_heap *h, const nb_allocator *a, size_t cap)
         h->allocator = *a;
 }
 
+void *nb_resize(const nb_allocator *a, void *p, size_t old_size, size_t new_size)
+{
+    nbi_heap h;
+    nbi_heap_init(&h, a, 0);
+    return nbi_resize(&h, p, old_size, new_size);
+}
+
 void *nbi_resize(nbi_heap *h, void *p, size_t old_size, size_t new_size)
 {
     if (!p && !new_size)

@@ -72,3 +72,8 @@ char *nbi_shape_text(char *text, int rank, const int64_t *dims)
     strcpy(p, "]");
     return text;
 }
+
+char *nb_shape_text(char *text, nb_shape shape)
+{
+    return nbi_shape_text(text, shape.rank, shape.dims);
+}

@@ -16,8 +16,8 @@ int64_t nbi_product(int rank, const int64_t *dims);
 /* Widens out to hold dims as well; false if the two do not broadcast. */
 bool nbi_broadcast(nb_shape *out, int rank, const int64_t *dims);
 
-/* "[32 16]" into text, of at least NBI_SHAPE_TEXT bytes; "scalar" for rank -1. Returns text. */
-enum { NBI_SHAPE_TEXT = 24 * (NB_MAX_RANK + 1) };
+/* nb_shape_text of dimensions that stand apart. */
+enum { NBI_SHAPE_TEXT = NB_SHAPE_TEXT };
 char *nbi_shape_text(char *text, int rank, const int64_t *dims);
 
 #endif

@@ -257,6 +257,11 @@ bool nbi_hook_by_element(const nb_op *op)
            op == &clip_gradient[1] || op == &watch_gradient[1];
 }
 
+bool nbi_hook_calls(const nb_op *op)
+{
+    return op == &hook[0] || op == &hook[1] || op == &watch_gradient[0] || op == &watch_gradient[1];
+}
+
 /* ---- calls ----------------------------------------------------------------------------------- */
 
 /* A number has no adjoint to change. */

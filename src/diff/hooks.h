@@ -17,5 +17,7 @@ extern const nb_op *const nbi_hook_ops[NBI_HOOK_OPS];
 
 /* Whether op is a hook on tensors that passes each element of the adjoint on by itself. */
 bool nbi_hook_by_element(const nb_op *op);
+/* Whether op is a hook that calls a function of the user's. */
+bool nbi_hook_calls(const nb_op *op);
 
 #endif

@@ -29,6 +29,16 @@ static float tanh_once(float x) { return (float)tanh((double)x); }
             ((type *)y)[i] = function(((const type *)x)[i]); \
     }
 
+#define EACH_PAIR(name, type, sine, cosine)                      \
+    static void name(int64_t n, const void *x, void *s, void *c) \
+    {                                                            \
+        for (int64_t i = 0; i < n; i++) {                        \
+            const type v = ((const type *)x)[i];                 \
+            ((type *)s)[i] = sine(v);                            \
+            ((type *)c)[i] = cosine(v);                          \
+        }                                                        \
+    }
+
 EACH(exp_f32, float, expf)
 EACH(expm1_f32, float, expm1f)
 EACH(log_f32, float, logf)
@@ -38,6 +48,7 @@ EACH(sigmoid_f32, float, sigmoidf)
 EACH(sin_f32, float, sinf)
 EACH(cos_f32, float, cosf)
 EACH(erf_f32, float, erff)
+EACH_PAIR(sincos_f32, float, sinf, cosf)
 EACH(exp_f64, double, exp)
 EACH(expm1_f64, double, expm1)
 EACH(log_f64, double, log)
@@ -47,8 +58,11 @@ EACH(sigmoid_f64, double, sigmoid)
 EACH(sin_f64, double, sin)
 EACH(cos_f64, double, cos)
 EACH(erf_f64, double, erf)
+EACH_PAIR(sincos_f64, double, sin, cos)
 
 const nbi_vmath nbi_vmath_plain[2] = {
-    {exp_f32, expm1_f32, log_f32, log1p_f32, tanh_f32, sigmoid_f32, sin_f32, cos_f32, erf_f32},
-    {exp_f64, expm1_f64, log_f64, log1p_f64, tanh_f64, sigmoid_f64, sin_f64, cos_f64, erf_f64},
+    {exp_f32, expm1_f32, log_f32, log1p_f32, tanh_f32, sigmoid_f32, sin_f32, cos_f32, erf_f32,
+     sincos_f32},
+    {exp_f64, expm1_f64, log_f64, log1p_f64, tanh_f64, sigmoid_f64, sin_f64, cos_f64, erf_f64,
+     sincos_f64},
 };

@@ -3,7 +3,7 @@
  *
  *     y[i] = x[i] / (1 - p)  where element i is kept,  0 where it is dropped
  *
- * The mask is drawn when the operation is recorded and belongs to the node: a bit per element, set
+ * The mask is drawn whenever the forward rule runs and belongs to the node: a bit per element, set
  * where it is kept. The map is linear and diagonal, so it is its own transpose: the reverse rule and
  * the tangent apply the same mask to the adjoint and to the tangent. A node of a rule points at the
  * mask of the node that it differentiates, which is older and so outlives it.
@@ -30,7 +30,7 @@
 
 typedef struct dropout_state {
     double p;
-    nb_rng *rng;          /* the caller's; NULL where the mask is known */
+    nb_rng *rng;          /* the caller's; NULL where the mask is another node's */
     const uint64_t *mask; /* bit i % 64 of word i / 64: element i is kept */
 } dropout_state;
 
@@ -69,7 +69,6 @@ static bool draw_mask(const nb_call *c, dropout_state *s)
     for (size_t i = 0; i < words; i++)
         mask[i] = ~draw(s->rng, p);
     s->mask = mask;
-    s->rng = NULL;
     return true;
 }
 
@@ -102,7 +101,7 @@ static void select_kept(const dropout_state *s, nb_dtype d, int64_t n, const voi
 static nb_code dropout_forward(const nb_call *c)
 {
     dropout_state *s = c->state;
-    if (!s->mask && !draw_mask(c, s))
+    if (s->rng && !draw_mask(c, s))
         return NB_ERR_MEMORY;
     if (c->out->rank < 0)
         nbi_put_at(c->out, 0, s->mask[0] & 1 ? nbi_get_at(&c->in[0], 0) / (1 - s->p) : 0, false);
@@ -121,7 +120,9 @@ static nb_code dropout_reverse_arrays(const nb_call *c, const nb_array *g, nb_ar
 
 static nb_var same_mask(const nb_rule *r, nb_var v)
 {
-    return nb_apply(r->op, 1, &v, r->state, sizeof(dropout_state));
+    dropout_state s = *(const dropout_state *)r->state;
+    s.rng = NULL;
+    return nb_apply(r->op, 1, &v, &s, sizeof s);
 }
 
 static nb_code dropout_reverse(const nb_rule *r)
@@ -149,6 +150,8 @@ static nb_var dropout_sample(nb_sampler *s, int k)
     default: return NB_NONE;
     }
 }
+
+const nb_rng *nbi_dropout_rng(const void *state) { return ((const dropout_state *)state)->rng; }
 
 const nb_op nbi_op_dropout = {
     .name = "dropout",

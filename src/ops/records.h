@@ -9,4 +9,7 @@
 #include "ops/records.def"
 #undef RECORD
 
+/* The generator that a node of dropout draws its mask from; NULL: the mask is that of another. */
+const nb_rng *nbi_dropout_rng(const void *state);
+
 #endif

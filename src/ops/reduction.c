@@ -14,12 +14,7 @@
 
 nb_var nbi_reduce(const nb_op *op, nb_var x, nb_axes axes, bool keep, int correction)
 {
-    nbi_reduction s;
-    s.axes = axes;
-    s.keep = keep;
-    s.quiet = false;
-    s.correction = correction;
-    s.kept = NULL;
+    const nbi_reduction s = {.axes = axes, .keep = keep, .correction = correction};
     return nb_apply(op, 1, &x, &s, sizeof s); /* the shape rule makes the nest */
 }
 

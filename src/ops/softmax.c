@@ -27,11 +27,7 @@
 
 static nb_var apply(const nb_op *op, size_t n, const nb_var *in, nb_axes axes, bool quiet)
 {
-    nbi_reduction s;
-    s.axes = axes;
-    s.quiet = quiet;
-    s.keep = true;
-    s.kept = NULL;
+    const nbi_reduction s = {.axes = axes, .quiet = quiet, .keep = true};
     return nb_apply(op, n, in, &s, sizeof s); /* the shape rule makes the nest */
 }
 

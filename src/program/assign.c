@@ -209,6 +209,8 @@ static void assign_each(assignment *w)
             for_operands(w, &i, to_slot, to_export);
             if (i.code != NBI_DO_accumulate && i.code != NBI_DO_guard)
                 i.to = w->slot[i.to] = take_slot(w);
+            if (i.code == NBI_DO_sincos)
+                i.of = w->slot[i.of] = take_slot(w);
         }
         nbi_instruction *to = add(w, &w->each);
         if (to)
@@ -252,6 +254,8 @@ static void offset_instructions(assignment *w, nbi_list *list, visit_fn *f)
         offset_list(w, i, f);
         if (i->code < NBI_DO_accumulate)
             f(w, &i->to);
+        if (i->code == NBI_DO_sincos)
+            f(w, &i->of);
     }
 }
 

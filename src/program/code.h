@@ -21,6 +21,7 @@
 #define NABLA_SRC_CODE_H
 
 #include "kernels/elementwise.h"
+#include "kernels/vmath.h"
 #include "program/program.h"
 
 enum { NBI_UNIFORM = 64, NBI_BLOCK = 512 };
@@ -38,6 +39,7 @@ enum nbi_instruction_code {
     NBI_DO_where,      /* a ? b : c, each at a step of its own */
     NBI_DO_fma,        /* a b + c, in one rounding, likewise */
     NBI_DO_row,        /* row `of`, by its kernel */
+    NBI_DO_sincos,     /* the sine and, to `of`, the cosine */
     NBI_DO_sum,        /* of the runs [first, first + count) */
     NBI_DO_accumulate, /* the same, over the lanes, added to accumulator `of` */
     NBI_DO_load,  /* elements [first, first + count) of input argument `of` to the slots listed */
@@ -159,6 +161,7 @@ typedef struct nbi_place {
 typedef struct nbi_frame {
     const nbi_code *code;
     const nbi_row_kernels *kernels;
+    const nbi_vmath *vmath;
     bool strict;               /* products are rounded before they are added */
     bool once;                 /* the list under way is that of uniforms */
     char *work;                /* the workspace */

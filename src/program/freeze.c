@@ -122,7 +122,7 @@ static bool open_range(nbi_freeze *f)
     return true;
 }
 
-enum { NEEDED = UINT32_MAX - 1 };
+#define NEEDED (UINT32_MAX - 1)
 
 static void need(nbi_freeze *f, uint32_t i)
 {

@@ -150,7 +150,7 @@ nb_code nb_program_save(const nb_program *p, const char *path, nb_reason *why)
         return nbi_because(why, NB_ERR_ARGUMENT, "save a program: no program, or no path");
     nbi_heap h;
     nbi_heap_init(&h, &p->heap.allocator, 0);
-    nbi_part whole;
+    nb_piece whole;
     uint8_t *bytes = nbi_program_pack(p, &h, &whole.size);
     if (!bytes)
         return nbi_because(why, NB_ERR_MEMORY, "save a program: out of memory");

@@ -25,24 +25,25 @@ typedef struct survey {
 
 static nb_code too_far(const survey *s, const char *kind, const nbi_argument *a)
 {
-    return nbi_reason(s->why, NB_ERR_OVERFLOW,
-                      "replay: the steps of %s \"%s\" lead out of the address space", kind,
-                      a->name);
+    return nbi_because(s->why, NB_ERR_OVERFLOW,
+                       "replay: the steps of %s \"%s\" lead out of the address space", kind,
+                       a->name);
 }
 
-/* Least and greatest of at(l). */
-static bool index_range(const survey *s, const nbi_place *p, int64_t *low, int64_t *high)
+/* The greatest of at(l), or a negative one if there is any, which as an unsigned number is greater still.
+ * Four at a time, since each comparison waits for the one before. */
+static int64_t greatest(const nbi_place *p, int64_t lanes)
 {
-    *low = 0;
-    *high = s->r->lanes - 1;
+    uint64_t most[4] = {0};
     if (!p->index)
-        return true;
-    *low = *high = p->index[0];
-    for (int64_t l = 1; l < s->r->lanes; l++) {
-        *low = p->index[l] < *low ? p->index[l] : *low;
-        *high = p->index[l] > *high ? p->index[l] : *high;
+        return lanes - 1;
+    for (int64_t l = 0; l < lanes; l++) {
+        const uint64_t at = (uint64_t)p->index[l];
+        most[l % 4] = at > most[l % 4] ? at : most[l % 4];
     }
-    return *low >= 0;
+    for (int k = 1; k < 4; k++)
+        most[0] = most[k] > most[0] ? most[k] : most[0];
+    return (int64_t)most[0];
 }
 
 /* [low, high] grows by step times [from, to]; false if that overflows. */
@@ -60,19 +61,20 @@ static nb_code measure(const survey *s, const char *kind, const nbi_argument *a,
 {
     const int64_t size = s->r->dtype == NB_F64 ? sizeof(double) : sizeof(float);
     const int64_t count = (int64_t)a->count;
-    int64_t low = 0, high = 0, from, to;
+    int64_t low = 0, high = 0;
     *x = (extent){.place = p, .empty = !count || !s->r->lanes};
     if (x->empty)
         return NB_OK;
     if (!p->data)
-        return nbi_reason(s->why, NB_ERR_ARGUMENT, "replay: %s \"%s\" has no data", kind, a->name);
+        return nbi_because(s->why, NB_ERR_ARGUMENT, "replay: %s \"%s\" has no data", kind, a->name);
     if (!reach(&low, &high, p->element, 0, count - 1))
         return too_far(s, kind, a);
     const int64_t own_low = low, own_high = high;
-    if (!single && !index_range(s, p, &from, &to))
-        return nbi_reason(s->why, NB_ERR_INDEX, "replay: the index of %s \"%s\" has %lld in it",
-                          kind, a->name, (long long)from);
-    if ((!single && !reach(&low, &high, p->lane, from, to)) ||
+    const int64_t to = single ? 0 : greatest(p, s->r->lanes);
+    if (to < 0)
+        return nbi_because(s->why, NB_ERR_INDEX, "replay: the index of %s \"%s\" has %lld in it",
+                           kind, a->name, (long long)to);
+    if ((!single && !reach(&low, &high, p->lane, 0, to)) ||
         !reach(&low, &high, p->row, 0, s->rows - 1) || __builtin_mul_overflow(low, size, &low) ||
         __builtin_mul_overflow(high, size, &high) ||
         __builtin_add_overflow((intptr_t)p->data, low, &x->low) ||
@@ -108,14 +110,14 @@ static nb_code find_overlaps(const survey *s, const extent *in, const extent *ou
         for (size_t j = 0; j < p->n_in; j++)
             if (meet(&out[k], &in[j]) && !(s->r->in_place && p->in[j].count == p->out[k].count &&
                                            same_place(out[k].place, in[j].place)))
-                return nbi_reason(s->why, NB_ERR_ARGUMENT,
-                                  "replay: output \"%s\" overlaps input \"%s\"", p->out[k].name,
-                                  p->in[j].name);
+                return nbi_because(s->why, NB_ERR_ARGUMENT,
+                                   "replay: output \"%s\" overlaps input \"%s\"", p->out[k].name,
+                                   p->in[j].name);
         for (size_t j = 0; j < k; j++)
             if (meet(&out[k], &out[j]))
-                return nbi_reason(s->why, NB_ERR_ARGUMENT,
-                                  "replay: output \"%s\" overlaps output \"%s\"", p->out[k].name,
-                                  p->out[j].name);
+                return nbi_because(s->why, NB_ERR_ARGUMENT,
+                                   "replay: output \"%s\" overlaps output \"%s\"", p->out[k].name,
+                                   p->out[j].name);
     }
     return NB_OK;
 }
@@ -124,11 +126,11 @@ static nb_code find_overlaps(const survey *s, const extent *in, const extent *ou
 static nb_code check_output(const survey *s, const nbi_argument *a, bool summed, const nbi_place *p)
 {
     if (!summed && s->rows > 1 && p->row == 0 && a->count && s->r->lanes)
-        return nbi_reason(s->why, NB_ERR_ARGUMENT,
-                          "replay: output \"%s\" has no step from row to row", a->name);
+        return nbi_because(s->why, NB_ERR_ARGUMENT,
+                           "replay: output \"%s\" has no step from row to row", a->name);
     if (!summed && p->lane == 0 && s->r->lanes > 1 && a->count)
-        return nbi_reason(s->why, NB_ERR_ARGUMENT,
-                          "replay: output \"%s\" has no step from lane to lane", a->name);
+        return nbi_because(s->why, NB_ERR_ARGUMENT,
+                           "replay: output \"%s\" has no step from lane to lane", a->name);
     return NB_OK;
 }
 
@@ -167,13 +169,13 @@ nb_code nbi_places(const nb_program *p, const nb_replay *r, const uint8_t *share
     nbi_heap h;
     nbi_heap_init(&h, &p->heap.allocator, 0);
     if (r->lanes < 0 || r->rows < 0)
-        return nbi_reason(why, NB_ERR_ARGUMENT,
-                          "replay: %lld lanes, %lld rows: neither can be negative",
-                          (long long)r->lanes, (long long)r->rows);
+        return nbi_because(why, NB_ERR_ARGUMENT,
+                           "replay: %lld lanes, %lld rows: neither can be negative",
+                           (long long)r->lanes, (long long)r->rows);
     if ((p->n_in && !r->in) || (p->n_out && !r->out))
-        return nbi_reason(why, NB_ERR_ARGUMENT, "replay: the list of inputs or outputs is NULL");
+        return nbi_because(why, NB_ERR_ARGUMENT, "replay: the list of inputs or outputs is NULL");
     if (n > sizeof few / sizeof *few && !(x = nbi_resize(&h, NULL, 0, n * sizeof *x)))
-        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory");
+        return nbi_because(why, NB_ERR_MEMORY, "replay: out of memory");
     const nb_code code = survey_all(&s, shared, summed, in, out, x);
     if (x != few)
         nbi_resize(&h, x, n * sizeof *x, 0);

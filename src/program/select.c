@@ -24,6 +24,7 @@ typedef struct selection {
     uint32_t *after; /* by node: the first thing to do once it is known, + 1; 0: nothing */
     uint32_t *next;  /* by thing: the next one, + 1 */
     size_t things;
+    uint32_t *pair; /* by node: of a sine and a cosine of one operand the other, or 0 */
 } selection;
 
 /* nbi_plan.inside: a term of its only user, or of an accumulator */
@@ -389,6 +390,38 @@ static void mark_terms(selection *w)
     }
 }
 
+/* A sine and a cosine of one operand, both needed in every lane, are one instruction, where the first of
+ * them stands. (Node 0 is no row, so 0 can stand for none.) */
+static void pair_waves(selection *w)
+{
+    const nbi_plan *s = w->s;
+    uint32_t *first = w->after; /* by operand, for now: the node seen first */
+    for (uint32_t i = 0; i < s->d->count; i++) {
+        const nbi_dag_node *n = &w->node[i];
+        if ((n->code != NBI_ROW_sin && n->code != NBI_ROW_cos) || !s->uses[i] || !s->varies[i])
+            continue;
+        const uint32_t other = first[n->in[0]];
+        first[n->in[0]] = i;
+        if (other)
+            w->pair[i] = other, w->pair[other] = i;
+    }
+    memset(first, 0, s->d->count * sizeof *first);
+}
+
+static void emit_waves(selection *w, uint32_t i)
+{
+    const bool sine = w->node[i].code == NBI_ROW_sin;
+    if (w->pair[i] < i)
+        return;
+    nbi_instruction *to = emit(w, false, NBI_DO_sincos, sine ? i : w->pair[i]);
+    if (!to)
+        return;
+    to->of = sine ? w->pair[i] : i;
+    to->arity = 1;
+    to->in[0] = w->node[i].in[0];
+    to->step[0] = 1;
+}
+
 static void walk(selection *w)
 {
     const nbi_plan *s = w->s;
@@ -397,7 +430,9 @@ static void walk(selection *w)
         if (!s->uses[i])
             continue;
         if (code < NBI_ROWS && !s->inside[i]) {
-            if (wants_sum(w, i))
+            if (w->pair[i])
+                emit_waves(w, i);
+            else if (wants_sum(w, i))
                 emit_sum(w, i);
             else
                 emit_row(w, i);
@@ -413,12 +448,13 @@ static bool open_things(selection *w)
     w->things = p->out_elements + p->n_guards;
     for (size_t k = 0; k < p->n_out; k++)
         w->things += (p->out[k].count + GROUP - 1) / GROUP;
-    const size_t bytes = (w->s->d->count + w->things) * sizeof *w->after;
+    const size_t bytes = (2 * w->s->d->count + w->things) * sizeof *w->after;
     w->after = nbi_resize(w->s->heap, NULL, 0, bytes);
     if (!w->after)
         return bytes == 0;
     memset(w->after, 0, bytes);
-    w->next = w->after + w->s->d->count;
+    w->pair = w->after + w->s->d->count;
+    w->next = w->pair + w->s->d->count;
     return true;
 }
 
@@ -429,9 +465,10 @@ bool nbi_select(nbi_plan *s)
         return false;
     count_uses(s);
     mark_varying(s);
+    pair_waves(&w);
     plan_outputs(&w);
     mark_terms(&w);
     walk(&w);
-    nbi_resize(s->heap, w.after, (s->d->count + w.things) * sizeof *w.after, 0);
+    nbi_resize(s->heap, w.after, (2 * s->d->count + w.things) * sizeof *w.after, 0);
     return !w.failed;
 }

@@ -185,6 +185,13 @@ static node open(const nb_tape *t, uint32_t i)
     return f;
 }
 
+double nbi_value_many(const nb_tape *t, uint32_t i)
+{
+    const nbi_args a = t->hot.args[i];
+    const node f = {t, t->list + a.a, a.b, t->hot.ops[i], 0, 0, 1};
+    return value(&f);
+}
+
 void nbi_reverse_many(nb_tape *t, uint32_t i, double g, const uint8_t *wanted)
 {
     node f = open(t, i);

@@ -74,6 +74,7 @@ static nbi_record *make_record(frame *f, const void *state, size_t bytes)
         r->still = r->still && nbi_still(t, r->in[k]);
     }
     r->still = r->still || !t->recording;
+    r->state_bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
     if (bytes) {
         r->state = (char *)r + head;
         memcpy(r->state, state, bytes);
@@ -216,9 +217,10 @@ void *nb_keep(const nb_call *c, size_t bytes)
 {
     if (!c)
         return NULL;
-    void *p = nbi_take(&c->tape->values, bytes, NBI_ALIGN);
+    nb_tape *t = c->tape;
+    void *p = nbi_take(t->keep ? t->keep : &t->values, bytes, NBI_ALIGN);
     if (!p)
-        nbi_no_memory(c->tape, c->op->name);
+        nbi_no_memory(t, c->op->name);
     return p;
 }
 

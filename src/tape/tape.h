@@ -48,6 +48,7 @@ typedef struct nbi_record {
     int rank; /* -1: scalar-valued */
     uint32_t n_in;
     uint32_t older; /* the record before this one in the chain that wants attention on rewind */
+    uint32_t state_bytes; /* UINT32_MAX: so many or more */
     bool still;     /* no gradient flows here */
     bool leaf;
     bool borrowed; /* grad is the caller's memory */
@@ -85,6 +86,7 @@ struct nb_tape {
     bool accumulating; /* the last sweep was, so the next may not empty the arena of adjoints */
     nbi_heap heap;
     nbi_arena values, adjoints, tangents, scratch, names;
+    nbi_arena *keep; /* where forward rules keep results; NULL: among the values */
     nbi_arena marks; /* outputs, wanted, reached: emptied by every backward sweep */
     uint32_t *list;
     size_t list_length, list_capacity;
@@ -250,6 +252,8 @@ bool nbi_forward_record(nb_tape *t, uint32_t i);
 bool nbi_tangents_room(nb_tape *t, uint32_t from, uint32_t to);
 /* Pushes the tangents up the nodes [from, to), but for those that are given. */
 bool nbi_push_tangents(nb_tape *t, uint32_t from, uint32_t to, const uint8_t *given);
+/* The value of a function of many scalars, from its operands' present values. */
+double nbi_value_many(const nb_tape *t, uint32_t i);
 double nbi_tangent_many(const nb_tape *t, uint32_t i);
 double nbi_partial_many(const nb_tape *t, uint32_t i, size_t k);
 /* The derivatives by all operands at once. */
