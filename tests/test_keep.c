@@ -81,7 +81,7 @@ START_TEST(prints)
                            "%2 = input w\n"
                            "%3 = constant 0\n"
                            "%4 = gt %2 %3\n"
-                           "%5 = constant 0.10000000000000001\n"
+                           "%5 = constant 0.1\n"
                            "%6 = add %1 %5\n"
                            "%7 = mul %2 %6\n"
                            "%8 = sin %0\n"

@@ -159,8 +159,11 @@ static void print_header(const nbi_emission *e, FILE *to)
         fputs("#include <stdint.h>\n", to);
     fputs("\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n", to);
     print_sizes(e, to);
+    bool sums = false;
+    for (size_t k = 0; k < e->p->n_out; k++)
+        sums = sums || e->p->out[k].sum;
     fprintf(to, "\n/* one lane%s%s */\n",
-            e->p->n_out && e->plain.p ? "; to outputs that are summed, what it adds" : "",
+            sums ? "; to outputs that are summed goes what it adds" : "",
             e->p->n_guards ? "; returns 1 if it leaves the branches recorded" : "");
     nbi_emit_prototype(e, to, false, ";\n");
     if (e->options.batch) {

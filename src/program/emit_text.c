@@ -99,7 +99,7 @@ bool nbi_emit_call(const nbi_printer *w, uint32_t row)
 
 void nbi_emit_number(FILE *to, nb_dtype dtype, double v)
 {
-    char text[40];
+    char text[NBI_NUMBER];
     if (dtype == NB_F32)
         v = (double)(float)v;
     if (!isfinite(v)) {
@@ -107,7 +107,7 @@ void nbi_emit_number(FILE *to, nb_dtype dtype, double v)
                 isnan(v) ? "NAN" : "INFINITY");
         return;
     }
-    snprintf(text, sizeof text, "%.*g", dtype == NB_F64 ? 17 : 9, v);
+    nbi_print_number(text, dtype, v);
     const bool whole = !strpbrk(text, ".e");
     fprintf(to, signbit(v) ? "(%s%s%s)" : "%s%s%s", text, whole ? ".0" : "",
             dtype == NB_F64 ? "" : "f");

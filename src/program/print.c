@@ -19,6 +19,24 @@
 #include "program/program.h"
 
 #include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+
+void nbi_print_number(char *to, nb_dtype dtype, double v)
+{
+    const int most = dtype == NB_F64 ? 17 : 9;
+    bool same = false;
+    for (int digits = 1; digits <= most && !same; digits++) {
+        snprintf(to, NBI_NUMBER, "%.*g", digits, v);
+        same = dtype == NB_F64 ? strtod(to, NULL) == v : strtof(to, NULL) == (float)v;
+    }
+    for (char *c = to; *c; c++)
+        if (isfinite(v) && !strchr("0123456789+-.e", *c)) { /* a locale's decimal point */
+            *c = '.';
+            while (c[1] & 0x80)
+                memmove(c + 1, c + 2, strlen(c + 1));
+        }
+}
 
 static bool is_plain(const char *name)
 {
@@ -64,7 +82,9 @@ static void print_node(FILE *to, const nb_program *p, uint32_t i)
         fputc(' ', to);
         print_element(to, a, n->in[0] - a->first);
     } else if (n->code == NBI_DAG_CONSTANT) {
-        fprintf(to, " %.17g", nbi_dag_value(&p->dag, i));
+        char text[NBI_NUMBER];
+        nbi_print_number(text, NB_F64, nbi_dag_value(&p->dag, i));
+        fprintf(to, " %s", text);
     }
     for (int k = 0; k < nbi_dag_arity(n->code); k++)
         fprintf(to, " %%%u", n->in[k]);
