@@ -27,6 +27,7 @@
 #include <nabla/checkpoint.h>
 #include <nabla/sparse.h>
 #include <nabla/program.h>
+#include <nabla/emit.h>
 #include <nabla/map.h>
 #include <nabla/step.h>
 #include <nabla/check.h>

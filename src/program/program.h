@@ -56,6 +56,10 @@ bool nbi_program_add_out(nb_program *p, const char *name, size_t count, bool sum
 bool nbi_program_add_guard(nb_program *p, uint32_t node);
 /* The argument that has the element at that place: the last of those that begin there or before. */
 size_t nbi_argument_of(const nbi_argument *list, size_t n, size_t place);
+/* Finite or not, as few digits as read back to the same number of that type; with a point, whatever the
+ * locale. */
+enum { NBI_NUMBER = 40 };
+void nbi_print_number(char *to, nb_dtype dtype, double v);
 /* Drops what neither outputs nor guards need, and renumbers. False if there is no memory. */
 bool nbi_program_prune(nb_program *p);
 /* A program with the inputs, guards and operations of p (same numbers), and its outputs if asked for. */
