@@ -127,11 +127,14 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         bool (*run)(bool quick);
-    } cases[] = {{"gmm", bench_gmm},         {"ba", bench_ba},         {"llsq", bench_llsq},
-                 {"lse", bench_lse},         {"lstm", bench_lstm},     {"ode", bench_ode},
-                 {"det", bench_det},         {"ht", bench_ht},         {"replay", bench_rows},
-                 {"freeze", bench_freeze},   {"kmeans", bench_kmeans}, {"batch", bench_batch},
-                 {"threads2", bench_threads}, {"frozen_mlp", programs_step}};
+    } cases[] = {{"gmm", bench_gmm},           {"ba", bench_ba},
+                 {"llsq", bench_llsq},         {"lse", bench_lse},
+                 {"lstm", bench_lstm},         {"ode", bench_ode},
+                 {"det", bench_det},           {"ht", bench_ht},
+                 {"replay", bench_rows},       {"freeze", bench_freeze},
+                 {"kmeans", bench_kmeans},     {"batch", bench_batch},
+                 {"threads2", bench_threads},  {"emitted_ba", bench_emitted},
+                 {"frozen_mlp", programs_step}};
     bool right = true;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         if (chosen(cases[k].name, argc, argv))

@@ -24,6 +24,7 @@ bool bench_det(bool quick);
 bool bench_kmeans(bool quick);
 bool bench_ht(bool quick);
 bool bench_batch(bool quick);
+bool bench_emitted(bool quick);
 bool bench_threads(bool quick);
 bool bench_rows(bool quick);
 bool bench_freeze(bool quick);

@@ -13,18 +13,7 @@
  * Jacobian program writes its lane's 30 values in their place. For r = 0 the formula divides by zero:
  * there the rotation is X + r x X, selected by nb_where, and the formula is kept off the zero.
  */
-#include "programs.h"
-
-enum { CAMERAS = 49, POINTS = 7776, SEEN = 31843, CAMERA = 11, ROW = 15, BLOCK = 2 * ROW };
-enum { ROTATION = 0, CENTER = 3, FOCUS = 6, PLACE = 7, RADIAL = 9, POINT = 11, WEIGHT = 14 };
-
-typedef struct bundle {
-    double *camera, *point, *weight, *feat;
-    int64_t *at_camera, *at_point;
-    double *e;               /* [SEEN 2], then [SEEN] of the weights */
-    double *by_hand, *nabla; /* values: [SEEN 2 15], then [SEEN] */
-    nb_program *residual, *weights;
-} bundle;
+#include "programs_ba.h"
 
 /* ---- in C ------------------------------------------------------------------------------------ */
 
@@ -221,7 +210,7 @@ static bool eager(const bundle *b, size_t i, double *J)
 
 /* ---- programs -------------------------------------------------------------------------------- */
 
-static void make(bundle *b)
+void ba_make(bundle *b)
 {
     nb_tape *t = nb_tape_new(NULL);
     nb_var in[ROW], feat[2], e[2];
@@ -255,7 +244,7 @@ static void nabla(void *data)
 
 /* Cameras some way in front of the points, the second one not turned; observations go through both in
  * turn. */
-static void open_bundle(bundle *b)
+void ba_open(bundle *b)
 {
     *b = (bundle){.camera = programs_random(CAMERAS * CAMERA, -0.2, 0.2, 1),
                   .point = programs_random(POINTS * 3, -1, 1, 2),
@@ -300,19 +289,24 @@ static bool right(bundle *b)
     return ok;
 }
 
+void ba_close(bundle *b)
+{
+    nb_program_free(b->residual);
+    nb_program_free(b->weights);
+    double *const numbers[] = {b->camera, b->point, b->weight, b->feat, b->e, b->by_hand};
+    for (int k = 0; k < 6; k++)
+        free(numbers[k]);
+    free(b->at_camera);
+}
+
 bool bench_ba(bool quick)
 {
     bundle b;
-    open_bundle(&b);
-    make(&b);
+    ba_open(&b);
+    ba_make(&b);
     const bool ok = right(&b);
     if (ok)
         programs_time(&(contest){"ba", "<=2.0", &b, primal, hand, nabla}, quick);
-    nb_program_free(b.residual);
-    nb_program_free(b.weights);
-    double *const numbers[] = {b.camera, b.point, b.weight, b.feat, b.e, b.by_hand};
-    for (int k = 0; k < 6; k++)
-        free(numbers[k]);
-    free(b.at_camera);
+    ba_close(&b);
     return ok;
 }

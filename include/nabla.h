@@ -27,8 +27,11 @@
 #include <nabla/checkpoint.h>
 #include <nabla/sparse.h>
 #include <nabla/program.h>
+#include <nabla/emit.h>
+#include <nabla/map.h>
 #include <nabla/step.h>
 #include <nabla/check.h>
+#include <nabla/verify.h>
 #include <nabla/params.h>
 #include <nabla/layers.h>
 #include <nabla/losses.h>

@@ -3,7 +3,7 @@
  * read back is what was put; whatever is broken is refused with its reason, and a failure at any point
  * of saving leaves the old file.
  */
-#include "data/atomic.h"
+#include "base/atomic.h"
 #include "data/crc.h"
 
 #include "counting.h"

@@ -142,6 +142,12 @@ typedef struct nb_allocator {
     void *ctx;
 } nb_allocator;
 
+/* Bytes somewhere. */
+typedef struct nb_piece {
+    const void *data;
+    size_t size;
+} nb_piece;
+
 /* Calls a's resize, or the default one if a is NULL or zeroed. */
 NB_API void *nb_resize(const nb_allocator *a, void *p, size_t old_size, size_t new_size);
 

@@ -133,11 +133,6 @@ NB_API nb_code nb_npz_load(const char *path, const nb_allocator *allocator, nb_f
 
 /* ---- any file -------------------------------------------------------------------------------- */
 
-typedef struct nb_piece {
-    const void *data;
-    size_t size;
-} nb_piece;
-
 /* The pieces one after the other as the file `path`, atomically (see above). A file that stands there is
  * replaced and keeps its permissions; a symbolic link is followed. Anything but a regular file is
  * refused. */

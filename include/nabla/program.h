@@ -72,7 +72,8 @@ typedef struct nb_recipe {
  * detached, or recorded while gradients were off, is computed in every lane and has derivative 0.
  * Errors stick to the tape; the result is then NULL, as it is if no argument has a var. */
 NB_API nb_program *nb_freeze(const nb_recipe *recipe);
-NB_API void nb_program_free(nb_program *p); /* NULL is fine */
+/* NULL is fine. Nodes of tapes that a program is a part of (nabla/map.h) keep what they need of it. */
+NB_API void nb_program_free(nb_program *p);
 
 /* The value of a condition (0 is false), for an if in recording code. The branch taken is remembered:
  * a program frozen from it reports lanes for which the other branch would have been taken. */

@@ -21,6 +21,7 @@
 #include <float.h>
 #include <math.h>
 #include <nabla/diff.h>
+#include <string.h>
 
 enum { POINTS = 2 * NBI_STAGES + 1, DRAWS = 8 };
 
@@ -40,24 +41,38 @@ typedef struct finding {
     double part; /* the worst of all entries, of what is allowed */
 } finding;
 
-nbi_estimate nbi_extrapolate(const double difference[NBI_STAGES])
+double nbi_neville(double *row, int i, double value)
 {
-    double above[NBI_STAGES] = {0};
-    nbi_estimate best = {difference[0], (double)INFINITY};
-    for (int i = 0; i < NBI_STAGES; i++) {
-        double t = difference[i], power = 1;
-        for (int m = 0; m < i; m++) {
-            power *= 4;
-            double next = t + (t - above[m]) / (power - 1);
-            double error = fmax(fabs(next - t), fabs(next - above[m]));
-            above[m] = t;
-            t = next;
-            if (error <= best.error)
-                best = (nbi_estimate){t, error};
+    double power = 1;
+    for (int m = 0; m < i; m++) {
+        const double above = row[m];
+        row[m] = value;
+        power *= 4;
+        value += (value - above) / (power - 1);
+    }
+    return row[i] = value;
+}
+
+nbi_estimate nbi_extrapolate_noisy(int stages, const double *difference, double noise)
+{
+    double row[NBI_STAGES], above[NBI_STAGES];
+    nbi_estimate best = {difference[0], (double)INFINITY, 0};
+    for (int i = 0; i < stages; i++) {
+        const double floor = ldexp(noise, i);
+        memcpy(above, row, (size_t)i * sizeof *row);
+        nbi_neville(row, i, difference[i]);
+        for (int m = 1; m <= i; m++) {
+            const double error = fmax(fabs(row[m] - row[m - 1]), fabs(row[m] - above[m - 1]));
+            if (error + floor <= best.error + best.noise)
+                best = (nbi_estimate){row[m], error, floor};
         }
-        above[i] = t;
     }
     return best;
+}
+
+nbi_estimate nbi_extrapolate(const double difference[NBI_STAGES])
+{
+    return nbi_extrapolate_noisy(NBI_STAGES, difference, 0);
 }
 
 /* What a figure adds to the scale of its vector. */

@@ -113,8 +113,14 @@ enum { NBI_STAGES = 5 };
 /* The derivative from central differences at steps h, h/2, …, and how far it may be off. */
 typedef struct nbi_estimate {
     double value, error;
+    double noise; /* of the differences it was made from */
 } nbi_estimate;
 nbi_estimate nbi_extrapolate(const double difference[NBI_STAGES]);
+/* From row i - 1 of Neville's table, row [i], makes row i, which begins with value. Returns its end. */
+double nbi_neville(double *row, int i, double value);
+/* As nbi_extrapolate, from fewer stages, where difference i is off by 2^i noise besides: the entry whose error
+ * and noise together are least. */
+nbi_estimate nbi_extrapolate_noisy(int stages, const double *difference, double noise);
 
 /* ---- the laws -------------------------------------------------------------------------------- */
 

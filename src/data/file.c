@@ -6,6 +6,7 @@
  */
 #include "data/file.h"
 
+#include "base/atomic.h"
 #include "base/reason.h"
 #include "base/shape.h"
 
@@ -325,4 +326,9 @@ nb_code nb_file_restore(const nb_file *f, size_t n, const nb_file_entry *entry, 
             memcpy(entry[k].data, have->data, bytes);
     }
     return code;
+}
+
+nb_code nb_file_write(const char *path, size_t n, const nb_piece *pieces, nb_reason *why)
+{
+    return nbi_write_atomic(&nbi_real_disk, path, n, pieces, why);
 }

@@ -156,6 +156,16 @@ static nb_code region_forward(const nb_call *c)
     return NB_OK;
 }
 
+const nb_region_spec *nbi_region_spec_of(const nbi_record *r, void **context)
+{
+    region *s = r->op->forward == region_forward ? r->state : NULL;
+    if (s)
+        *context = s->spec.context_bytes ? (char *)s + head_of(s->n_out) : s->spec.context;
+    return s ? &s->spec : NULL;
+}
+
+size_t nbi_region_results(const nbi_record *r) { return ((const region *)r->state)->n_out; }
+
 /* The results, or their adjoints, out of the node that holds them all. */
 static void take_apart(const region *s, nb_var all, nb_var *part)
 {

@@ -19,6 +19,11 @@ bool nbi_captures_nothing(nb_tape *t, const char *who, uint32_t from, size_t n, 
 nb_code nbi_region(const nb_region_spec *spec, bool own, size_t n_in, const nb_var *in,
                    size_t n_out, nb_var *out);
 
+/* What the region's node r was made of, and the context that its rule gets; NULL: r is no region's. */
+const nb_region_spec *nbi_region_spec_of(const nbi_record *r, void **context);
+/* The results it has. */
+size_t nbi_region_results(const nbi_record *r);
+
 /* Whether d is an answer that a rule of `who` may give for node `of`: NB_NONE, a number, or alive, on
  * this tape and of a fitting shape; else an error. operand is its letter's place. */
 bool nbi_answer_fits(nb_tape *t, const char *who, nb_var d, nb_var of, size_t operand);

@@ -1,14 +1,11 @@
 /*
- * Which code a replay needs, and the graph it is made from.
+ * Which code a replay needs, made when it is first needed, and kept.
  *
- * The program's graph is rewritten into a plain one: rows that are made of others are expanded, so that
- * values and slopes share their parts; holds vanish, a carry is -0, which vanishes in its sum. Then
- * quotients by a common divisor, or by a uniform one, become products with its reciprocal, unless the
- * program is strict. (The last digit may change; and a divisor below 1e-308 has no reciprocal.)
- *
- * Rows are not expanded for float code: their kernels compute in double and round once.
+ * Heavy rows are expanded, so that values and slopes share their parts; not for float code, where their
+ * kernels compute in double and round once.
  */
 #include "program/code.h"
+#include "program/plain.h"
 
 /* ---- lists ----------------------------------------------------------------------------------- */
 
@@ -33,125 +30,6 @@ void nbi_list_free(nbi_heap *h, nbi_list *l)
 {
     nbi_resize(h, l->at, l->room * l->size, 0);
     *l = (nbi_list){.size = l->size};
-}
-
-/* ---- the plain graph ------------------------------------------------------------------------- */
-
-/* A rewriting: from graph to graph, with the nodes asked for carried along. */
-typedef struct rewrite {
-    const nb_program *p;
-    nbi_dag d;
-    uint32_t *result, *guard;
-} rewrite;
-
-static bool open_rewrite(rewrite *w, const nb_program *p, nbi_heap *heap)
-{
-    *w = (rewrite){.p = p};
-    nbi_dag_open(&w->d, heap);
-    w->result = nbi_resize(heap, NULL, 0, p->out_elements * sizeof *w->result);
-    w->guard = nbi_resize(heap, NULL, 0, p->n_guards * sizeof *w->guard);
-    return (w->result || !p->out_elements) && (w->guard || !p->n_guards);
-}
-
-static void close_rewrite(rewrite *w)
-{
-    nbi_resize(w->d.heap, w->result, w->p->out_elements * sizeof *w->result, 0);
-    nbi_resize(w->d.heap, w->guard, w->p->n_guards * sizeof *w->guard, 0);
-    nbi_dag_close(&w->d);
-}
-
-static void carry_along(rewrite *w, const uint32_t *result, const uint32_t *guard,
-                        const uint32_t *number)
-{
-    for (size_t k = 0; k < w->p->out_elements; k++)
-        w->result[k] = number[result[k]];
-    for (size_t k = 0; k < w->p->n_guards; k++)
-        w->guard[k] = number[guard[k]];
-}
-
-static bool make_plain(rewrite *w, nb_dtype dtype)
-{
-    const nbi_dag *from = &w->p->dag;
-    nbi_dag *d = &w->d;
-    uint32_t *number = nbi_resize(d->heap, NULL, 0, from->count * sizeof *number);
-    if (!number && from->count)
-        return false;
-    d->plain = dtype == NB_F64;
-    for (size_t i = 0; i < from->count; i++) {
-        const nbi_dag_node *n = &from->node[i];
-        uint32_t in[3] = {0};
-        for (int k = 0; k < nbi_dag_arity(n->code); k++)
-            in[k] = number[n->in[k]];
-        switch (n->code) {
-        case NBI_DAG_INPUT: number[i] = nbi_dag_input(d, n->in[0]); break;
-        case NBI_DAG_CONSTANT:
-            number[i] = nbi_dag_constant(d, nbi_dag_value(from, (uint32_t)i));
-            break;
-        case NBI_DAG_HOLD: number[i] = in[0]; break;
-        case NBI_DAG_CARRY: number[i] = nbi_dag_constant(d, -0.0); break;
-        default: number[i] = nbi_dag_op(d, n->code, in[0], in[1], in[2]);
-        }
-    }
-    const bool done = !d->failed;
-    if (done)
-        carry_along(w, w->p->result, w->p->guard, number);
-    nbi_resize(d->heap, number, from->count * sizeof *number, 0);
-    return done;
-}
-
-/* Which nodes are the same in all lanes. */
-static void mark_uniform(const rewrite *w, const uint8_t *shared, uint8_t *uniform)
-{
-    const nb_program *p = w->p;
-    for (size_t i = 0; i < w->d.count; i++) {
-        const nbi_dag_node *n = &w->d.node[i];
-        uniform[i] = 1;
-        if (n->code == NBI_DAG_INPUT)
-            for (size_t k = 0; k < p->n_in; k++)
-                if (n->in[0] - p->in[k].first < p->in[k].count)
-                    uniform[i] = shared[k];
-        for (int k = 0; k < nbi_dag_arity(n->code); k++)
-            uniform[i] = uniform[i] && uniform[n->in[k]];
-    }
-}
-
-/* from's nodes again in to, quotients as products where that pays. */
-static bool share_reciprocals(rewrite *to, const rewrite *from, const uint8_t *shared)
-{
-    const nbi_dag *d = &from->d;
-    const size_t bytes = d->count * (2 * sizeof(uint32_t) + 1);
-    uint32_t *number = nbi_resize(d->heap, NULL, 0, bytes);
-    if (!number)
-        return d->count == 0;
-    uint32_t *quotients = number + d->count;
-    uint8_t *uniform = (uint8_t *)(quotients + d->count);
-    memset(quotients, 0, d->count * sizeof *quotients);
-    mark_uniform(from, shared, uniform);
-    for (size_t i = 0; i < d->count; i++)
-        if (d->node[i].code == NBI_ROW_div || d->node[i].code == NBI_ROW_recip)
-            quotients[d->node[i].in[d->node[i].code == NBI_ROW_div]]++;
-    for (size_t i = 0; i < d->count; i++) {
-        const nbi_dag_node *n = &d->node[i];
-        uint32_t in[3];
-        memcpy(in, n->in, sizeof in);
-        for (int k = 0; k < nbi_dag_arity(n->code); k++)
-            in[k] = number[n->in[k]];
-        const uint32_t by = n->in[1];
-        if (n->code == NBI_DAG_CONSTANT)
-            number[i] = nbi_dag_constant(&to->d, nbi_dag_value(d, (uint32_t)i));
-        else if (n->code == NBI_DAG_INPUT)
-            number[i] = nbi_dag_input(&to->d, in[0]);
-        else if (n->code == NBI_ROW_div && !uniform[i] && (quotients[by] > 1 || uniform[by]))
-            number[i] = nbi_dag_op(&to->d, NBI_ROW_mul, in[0],
-                                   nbi_dag_op(&to->d, NBI_ROW_recip, in[1], 0, 0), 0);
-        else
-            number[i] = nbi_dag_op(&to->d, n->code, in[0], in[1], in[2]);
-    }
-    const bool done = !to->d.failed;
-    if (done)
-        carry_along(to, from->result, from->guard, number);
-    nbi_resize(d->heap, number, bytes, 0);
-    return done;
 }
 
 /* ---- making and keeping ---------------------------------------------------------------------- */
@@ -234,19 +112,14 @@ static bool lay_out(nbi_plan *s)
 static nbi_code *make_code(const nb_program *p, nbi_heap *h, nb_dtype dtype, uint32_t block,
                            bool early, const uint8_t *shared, const uint8_t *summed)
 {
-    rewrite plain, fast;
     nbi_code *c = new_code(p, h, dtype, block, early, shared, summed);
     if (!c)
         return NULL;
-    bool done = open_rewrite(&plain, p, h) && make_plain(&plain, dtype);
-    if (done && !p->strict) {
-        done = open_rewrite(&fast, p, h) && share_reciprocals(&fast, &plain, shared);
-        close_rewrite(&plain);
-        plain = fast;
-    }
+    nbi_plain plain;
+    bool done = nbi_plain_make(&plain, p, h, dtype == NB_F64 ? NBI_HEAVY : 0, shared);
     nbi_plan s = {p, &plain.d, plain.result, plain.guard, h, c, NULL, NULL, NULL};
     done = done && lay_out(&s);
-    close_rewrite(&plain);
+    nbi_plain_free(&plain);
     if (done)
         return c;
     free_code(p, h, c);

@@ -227,7 +227,7 @@ uint32_t nbi_dag_op(nbi_dag *d, uint32_t code, uint32_t a, uint32_t b, uint32_t 
     if (constant)
         return nbi_dag_constant(d, nbi_row_value((enum nbi_row)code, v));
     uint32_t found = simpler(d, code, a, b, c);
-    if (found == NBI_DAG_NONE && d->plain)
+    if (found == NBI_DAG_NONE && d->expand)
         found = nbi_dag_expand(d, code, in);
     if (found != NBI_DAG_NONE || d->failed)
         return found;

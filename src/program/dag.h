@@ -39,11 +39,14 @@ typedef struct nbi_dag {
     size_t count, room;
     uint32_t *table; /* open addressing: node + 1, or 0 */
     size_t slots;    /* of the table, a power of two */
-    bool plain;      /* rows that nbi_dag_expand knows are made in terms of simpler ones */
+    uint8_t expand;  /* NBI_LIGHT, NBI_HEAVY: such rows are made in terms of simpler ones */
     bool failed;
 } nbi_dag;
 
 #define NBI_DAG_NONE UINT32_MAX
+
+/* Rows by the table's weight. */
+enum { NBI_LIGHT = 1, NBI_HEAVY = 2 };
 
 void nbi_dag_open(nbi_dag *d, nbi_heap *heap);
 void nbi_dag_close(nbi_dag *d);
@@ -77,8 +80,13 @@ static inline bool nbi_dag_is(const nbi_dag *d, uint32_t i, double v)
 /* The slope of an operation by operand k at operands `in`, where it has this result: nodes expanded from
  * the table. An operand that is a whole-number parameter, and what has no slope, give the constant 0. */
 uint32_t nbi_dag_slope(nbi_dag *d, uint32_t code, int k, const uint32_t *in, uint32_t result);
-/* The operation in terms of simpler ones, as the table defines it, if it is dear enough that its value and
- * slope had better share their parts; NBI_DAG_NONE if it is to stand as it is. */
+/* The operation in terms of simpler ones, as the table defines it; NBI_DAG_NONE if it is to stand as it
+ * is, being of a weight that the graph does not expand, or a primitive. */
 uint32_t nbi_dag_expand(nbi_dag *d, uint32_t code, const uint32_t *in);
+/* The body of a row that stands only because it begins with a call of a C function of its name: `call`
+ * is the node that has what the function gave. */
+uint32_t nbi_dag_body(nbi_dag *d, uint32_t code, const uint32_t *in, uint32_t call);
+/* NBI_LIGHT or NBI_HEAVY. */
+uint8_t nbi_dag_weight(uint32_t row);
 
 #endif

@@ -4,8 +4,8 @@
  * A body in table.def, expanded with nodes for numbers, is a function from nodes to a node. Slopes are
  * expanded when a program is differentiated. Values are expanded, just before a program is laid out for
  * execution, where a row is heavy and made of other rows: sigmoid is a quotient of exponentials, and so
- * is its slope, which is thus found to need the same exponential. The body of a primitive calls a C
- * function or is an operator: it stands for itself.
+ * is its slope, which is thus found to need the same exponential. Where a program is printed as C, light
+ * rows are, too. The body of a primitive calls a C function or is an operator: it stands for itself.
  */
 #include "program/dag.h"
 
@@ -20,10 +20,11 @@
 #define LET(name, expression)  const uint32_t name = expression;
 #define RETURN(expression)     return expression;
 #define SELECT(c, a, b)        nbi_dag_op(graph, NBI_ROW_where, c, a, b)
-/* a primitive in the middle of a body (cbrt's own) keeps the whole row as it is */
-#define CALL1(f, a)       NBI_DAG_NONE
-#define CALL2(f, a, b)    NBI_DAG_NONE
-#define CALL3(f, a, b, c) NBI_DAG_NONE
+/* a primitive in the middle of a body (cbrt's own) keeps the whole row as it is, unless r is known: what
+ * it gives */
+#define CALL1(f, a)       r
+#define CALL2(f, a, b)    r
+#define CALL3(f, a, b, c) r
 #define INFIX(a, op, b)   NBI_DAG_NONE
 #define PREFIX(op, a)     NBI_DAG_NONE
 
@@ -37,12 +38,10 @@ typedef uint32_t body_fn(nbi_dag *graph, const uint32_t *in, uint32_t r);
     { OPERANDS (void)graph, (void)r; text }
 
 #define OPERANDS const uint32_t x = in[0]; (void)x;
-#define UNARY(name, weight, k, a, b, text, value, dx) BODY(name, slope_x, dx) WHEN_##weight(name, value)
+#define UNARY(name, weight, k, a, b, text, value, dx) BODY(name, slope_x, dx) BODY(name, whole, value)
 #define BINARY(name, ...)
 #define TERNARY(name, ...)
 #define TEST(name, ...)
-#define WHEN_LIGHT(name, value)
-#define WHEN_HEAVY(name, text) BODY(name, value, text)
 #include "table/table.def"
 #undef UNARY
 #undef BINARY
@@ -51,7 +50,7 @@ typedef uint32_t body_fn(nbi_dag *graph, const uint32_t *in, uint32_t r);
 #define OPERANDS const uint32_t x = in[0], y = in[1]; (void)x, (void)y;
 #define UNARY(name, ...)
 #define BINARY(name, weight, k, a, b, c, d_, text, value, dx, dy) \
-    BODY(name, slope_x, dx) BODY(name, slope_y, dy) WHEN_##weight(name, value)
+    BODY(name, slope_x, dx) BODY(name, slope_y, dy) BODY(name, whole, value)
 #include "table/table.def"
 #undef BINARY
 #undef TERNARY
@@ -60,14 +59,12 @@ typedef uint32_t body_fn(nbi_dag *graph, const uint32_t *in, uint32_t r);
 #define OPERANDS const uint32_t x = in[0], y = in[1], z = in[2]; (void)x, (void)y, (void)z;
 #define BINARY(name, ...)
 #define TERNARY(name, weight, k, a, b, c, d_, e, f, text, value, dx, dy, dz) \
-    BODY(name, slope_x, dx) BODY(name, slope_y, dy) BODY(name, slope_z, dz)
+    BODY(name, slope_x, dx) BODY(name, slope_y, dy) BODY(name, slope_z, dz) BODY(name, whole, value)
 #include "table/table.def"
 #undef UNARY
 #undef BINARY
 #undef TERNARY
 #undef OPERANDS
-#undef WHEN_LIGHT
-#undef WHEN_HEAVY
 #include "table/operations.h"
 
 #define UNARY(name, ...)   [NBI_ROW_##name] = {slope_x_##name},
@@ -80,12 +77,22 @@ static body_fn *const slopes[NBI_ROWS][3] = {
 #undef BINARY
 #undef TERNARY
 
-#define WHEN_LIGHT(name)
-#define WHEN_HEAVY(name) [NBI_ROW_##name] = value_##name,
-#define UNARY(name, weight, ...)  WHEN_##weight(name)
-#define BINARY(name, weight, ...) WHEN_##weight(name)
-#define TERNARY(name, ...)
+#define UNARY(name, weight, ...)   [NBI_ROW_##name] = whole_##name,
+#define BINARY(name, weight, ...)  [NBI_ROW_##name] = whole_##name,
+#define TERNARY(name, weight, ...) [NBI_ROW_##name] = whole_##name,
 static body_fn *const values[NBI_ROWS] = {
+#include "table/table.def"
+};
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef TEST
+
+#define UNARY(name, weight, ...)   [NBI_ROW_##name] = NBI_##weight,
+#define BINARY(name, weight, ...)  [NBI_ROW_##name] = NBI_##weight,
+#define TERNARY(name, weight, ...) [NBI_ROW_##name] = NBI_##weight,
+#define TEST(name, ...)            [NBI_ROW_##name] = NBI_LIGHT,
+static const uint8_t weights[NBI_ROWS] = {
 #include "table/table.def"
 };
 #undef UNARY
@@ -104,9 +111,19 @@ uint32_t nbi_dag_slope(nbi_dag *d, uint32_t code, int k, const uint32_t *in, uin
     return range[0] == range[1] ? nbi_dag_constant(d, 0) : slopes[code][k](d, in, result);
 }
 
+uint8_t nbi_dag_weight(uint32_t row) { return weights[row]; }
+
+/* The bodies of `where` and `recip` say what they are by themselves, and the chain rule's product is one
+ * operation wherever programs are executed. */
 uint32_t nbi_dag_expand(nbi_dag *d, uint32_t code, const uint32_t *in)
 {
-    if (code >= NBI_ROWS || !values[code] || d->failed)
+    if (code >= NBI_ROWS || !(weights[code] & d->expand) || code == NBI_ROW_where ||
+        code == NBI_ROW_recip || code == NBI_ROW_chain)
         return NBI_DAG_NONE;
-    return values[code](d, in, NBI_DAG_NONE);
+    return nbi_dag_body(d, code, in, NBI_DAG_NONE);
+}
+
+uint32_t nbi_dag_body(nbi_dag *d, uint32_t code, const uint32_t *in, uint32_t call)
+{
+    return values[code] && !d->failed ? values[code](d, in, call) : NBI_DAG_NONE;
 }

@@ -200,7 +200,7 @@ static nb_program *finish(work *w, bool done, nb_reason *why)
     }
     nb_program_free(w->q);
     if (why && !why->text[0])
-        nbi_reason(why, NB_ERR_MEMORY, "derivative of a program: out of memory");
+        nbi_because(why, NB_ERR_MEMORY, "derivative of a program: out of memory");
     return NULL;
 }
 
@@ -210,19 +210,19 @@ static bool valid(const nb_program *p, const bool *want, bool single, nb_reason 
     if (why)
         why->text[0] = 0;
     if (!p) {
-        nbi_reason(why, NB_ERR_ARGUMENT, "derivative of a program: the program is NULL");
+        nbi_because(why, NB_ERR_ARGUMENT, "derivative of a program: the program is NULL");
         return false;
     }
     for (size_t k = 0; k < p->n_in; k++)
         asked += !want || want[k];
     if (!asked) {
-        nbi_reason(why, NB_ERR_ARGUMENT, "derivative of a program: no input is wanted");
+        nbi_because(why, NB_ERR_ARGUMENT, "derivative of a program: no input is wanted");
         return false;
     }
     if (single && p->out_elements != 1) {
-        nbi_reason(why, NB_ERR_SHAPE,
-                   "derivative of a program: it must compute one element, and computes %zu",
-                   p->out_elements);
+        nbi_because(why, NB_ERR_SHAPE,
+                    "derivative of a program: it must compute one element, and computes %zu",
+                    p->out_elements);
         return false;
     }
     return true;
@@ -334,8 +334,8 @@ static bool matrix_size(size_t rows, size_t columns, size_t *size)
 
 static bool too_large(nb_reason *why, size_t rows, size_t columns)
 {
-    nbi_reason(why, NB_ERR_OVERFLOW, "derivative of a program: a matrix of %zu by %zu is too large",
-               rows, columns);
+    nbi_because(why, NB_ERR_OVERFLOW,
+                "derivative of a program: a matrix of %zu by %zu is too large", rows, columns);
     return false;
 }
 

@@ -26,9 +26,9 @@ typedef struct survey {
 
 static nb_code too_far(const survey *s, const char *kind, const nbi_argument *a)
 {
-    return nbi_reason(s->why, NB_ERR_OVERFLOW,
-                      "replay: the steps of %s \"%s\" lead out of the address space", kind,
-                      a->name);
+    return nbi_because(s->why, NB_ERR_OVERFLOW,
+                       "replay: the steps of %s \"%s\" lead out of the address space", kind,
+                       a->name);
 }
 
 /* The greatest of at(l), or a negative one if there is any, which as an unsigned number is greater still.
@@ -67,14 +67,14 @@ static nb_code measure(const survey *s, const char *kind, const nbi_argument *a,
     if (x->empty)
         return NB_OK;
     if (!p->data)
-        return nbi_reason(s->why, NB_ERR_ARGUMENT, "replay: %s \"%s\" has no data", kind, a->name);
+        return nbi_because(s->why, NB_ERR_ARGUMENT, "replay: %s \"%s\" has no data", kind, a->name);
     if (!reach(&low, &high, p->element, 0, count - 1))
         return too_far(s, kind, a);
     const int64_t own_low = low, own_high = high;
     const int64_t to = single ? 0 : greatest(p, s->r->lanes);
     if (to < 0)
-        return nbi_reason(s->why, NB_ERR_INDEX, "replay: the index of %s \"%s\" has %lld in it",
-                          kind, a->name, (long long)to);
+        return nbi_because(s->why, NB_ERR_INDEX, "replay: the index of %s \"%s\" has %lld in it",
+                           kind, a->name, (long long)to);
     if ((!single && !reach(&low, &high, p->lane, 0, to)) ||
         !reach(&low, &high, p->row, 0, s->rows - 1) || __builtin_mul_overflow(low, size, &low) ||
         __builtin_mul_overflow(high, size, &high) ||
@@ -115,14 +115,14 @@ static nb_code find_overlaps(const survey *s, const extent *in, const extent *ou
         for (size_t j = 0; j < p->n_in; j++)
             if (meet(&out[k], &in[j]) && !(s->r->in_place && p->in[j].count == p->out[k].count &&
                                            same_place(&out[k], &in[j])))
-                return nbi_reason(s->why, NB_ERR_ARGUMENT,
-                                  "replay: output \"%s\" overlaps input \"%s\"", p->out[k].name,
-                                  p->in[j].name);
+                return nbi_because(s->why, NB_ERR_ARGUMENT,
+                                   "replay: output \"%s\" overlaps input \"%s\"", p->out[k].name,
+                                   p->in[j].name);
         for (size_t j = 0; j < k; j++)
             if (meet(&out[k], &out[j]))
-                return nbi_reason(s->why, NB_ERR_ARGUMENT,
-                                  "replay: output \"%s\" overlaps output \"%s\"", p->out[k].name,
-                                  p->out[j].name);
+                return nbi_because(s->why, NB_ERR_ARGUMENT,
+                                   "replay: output \"%s\" overlaps output \"%s\"", p->out[k].name,
+                                   p->out[j].name);
     }
     return NB_OK;
 }
@@ -131,11 +131,11 @@ static nb_code find_overlaps(const survey *s, const extent *in, const extent *ou
 static nb_code check_output(const survey *s, const nbi_argument *a, bool summed, const nbi_place *p)
 {
     if (!summed && s->rows > 1 && p->row == 0 && a->count && s->r->lanes)
-        return nbi_reason(s->why, NB_ERR_ARGUMENT,
-                          "replay: output \"%s\" has no step from row to row", a->name);
+        return nbi_because(s->why, NB_ERR_ARGUMENT,
+                           "replay: output \"%s\" has no step from row to row", a->name);
     if (!summed && p->lane == 0 && s->r->lanes > 1 && a->count)
-        return nbi_reason(s->why, NB_ERR_ARGUMENT,
-                          "replay: output \"%s\" has no step from lane to lane", a->name);
+        return nbi_because(s->why, NB_ERR_ARGUMENT,
+                           "replay: output \"%s\" has no step from lane to lane", a->name);
     return NB_OK;
 }
 
@@ -174,16 +174,16 @@ nb_code nbi_places(const nb_program *p, const nb_replay *r, const uint8_t *share
     nbi_heap h;
     nbi_heap_init(&h, &p->heap.allocator, 0);
     if (r->lanes < 0 || r->rows < 0)
-        return nbi_reason(why, NB_ERR_ARGUMENT,
-                          "replay: %lld lanes, %lld rows: neither can be negative",
-                          (long long)r->lanes, (long long)r->rows);
+        return nbi_because(why, NB_ERR_ARGUMENT,
+                           "replay: %lld lanes, %lld rows: neither can be negative",
+                           (long long)r->lanes, (long long)r->rows);
     if (r->dtype != NB_F64 && r->dtype != NB_F32)
-        return nbi_reason(why, NB_ERR_ARGUMENT, "replay: there is no element type %d",
-                          (int)r->dtype);
+        return nbi_because(why, NB_ERR_ARGUMENT, "replay: there is no element type %d",
+                           (int)r->dtype);
     if ((p->n_in && !r->in) || (p->n_out && !r->out))
-        return nbi_reason(why, NB_ERR_ARGUMENT, "replay: the list of inputs or outputs is NULL");
+        return nbi_because(why, NB_ERR_ARGUMENT, "replay: the list of inputs or outputs is NULL");
     if (n > sizeof few / sizeof *few && !(x = nbi_resize(&h, NULL, 0, n * sizeof *x)))
-        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory");
+        return nbi_because(why, NB_ERR_MEMORY, "replay: out of memory");
     const nb_code code = survey_all(&s, shared, summed, in, out, x);
     if (x != few)
         nbi_resize(&h, x, n * sizeof *x, 0);

@@ -4,19 +4,8 @@
 #include "program/program.h"
 
 #include "program/code.h"
-#include <stdarg.h>
+#include "program/derived.h"
 #include <stdlib.h>
-
-nb_code nbi_reason(nb_reason *why, nb_code code, const char *format, ...)
-{
-    if (why) {
-        va_list list;
-        va_start(list, format);
-        vsnprintf(why->text, sizeof why->text, format, list);
-        va_end(list);
-    }
-    return code;
-}
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -28,6 +17,7 @@ nb_program *nbi_program_new(const nb_allocator *a)
     if (!p)
         return NULL;
     *p = (nb_program){.heap = heap, .isa = nbi_isa_lower(nbi_isa_best(), getenv("NABLA_ISA"))};
+    atomic_init(&p->holders, 1);
     nbi_dag_open(&p->dag, &p->heap);
     if (pthread_mutex_init(&p->lock, NULL) != 0) {
         nbi_resize(&heap, p, sizeof *p, 0);
@@ -43,10 +33,16 @@ static void free_arguments(nb_program *p, nbi_argument *a, size_t n, size_t room
     nbi_resize(&p->heap, a, room * sizeof *a, 0);
 }
 
+void nbi_program_hold(const nb_program *p)
+{
+    atomic_fetch_add(&((nb_program *)p)->holders, 1); /* the count alone changes */
+}
+
 void nb_program_free(nb_program *p)
 {
-    if (!p)
+    if (!p || atomic_fetch_sub(&p->holders, 1) > 1)
         return;
+    nbi_derived_free(p);
     nbi_codes_free(p);
     free_arguments(p, p->in, p->n_in, p->in_room);
     free_arguments(p, p->out, p->n_out, p->out_room);

@@ -10,9 +10,11 @@
 #define NABLA_SRC_PROGRAM_H
 
 #include <nabla/program.h>
+#include "base/reason.h"
 #include "kernels/cpu.h"
 #include "program/dag.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 typedef struct nbi_argument {
     char *name;   /* never NULL */
@@ -22,6 +24,7 @@ typedef struct nbi_argument {
 } nbi_argument;
 
 typedef struct nbi_code nbi_code;
+typedef struct nbi_derived nbi_derived;
 
 struct nb_program {
     nbi_heap heap;
@@ -36,12 +39,16 @@ struct nb_program {
     size_t recorded;
     bool strict;
     nbi_isa isa;
-    pthread_mutex_t lock; /* of what follows */
+    atomic_size_t holders; /* the caller, and nodes of tapes (nbi_program_hold) */
+    pthread_mutex_t lock;  /* of what follows */
     nbi_code *codes;
+    nbi_derived *derived; /* programs that rules on tapes asked for (derived.h) */
 };
 
 /* A program without operations, with a copy of its allocator; NULL if there is no memory. */
 nb_program *nbi_program_new(const nb_allocator *a);
+/* One more holder: nb_program_free makes it one less, and frees with the last. */
+void nbi_program_hold(const nb_program *p);
 /* Appends an argument. False if there is no memory, or too many elements. */
 bool nbi_program_add_in(nb_program *p, const char *name, size_t count, bool shared, bool vector);
 /* Its elements' nodes are set to 0. */
@@ -49,12 +56,13 @@ bool nbi_program_add_out(nb_program *p, const char *name, size_t count, bool sum
 bool nbi_program_add_guard(nb_program *p, uint32_t node);
 /* The argument that has the element at that place: the last of those that begin there or before. */
 size_t nbi_argument_of(const nbi_argument *list, size_t n, size_t place);
+/* Finite or not, as few digits as read back to the same number of that type; with a point, whatever the
+ * locale. */
+enum { NBI_NUMBER = 40 };
+void nbi_print_number(char *to, nb_dtype dtype, double v);
 /* Drops what neither outputs nor guards need, and renumbers. False if there is no memory. */
 bool nbi_program_prune(nb_program *p);
 /* A program with the inputs, guards and operations of p (same numbers), and its outputs if asked for. */
 nb_program *nbi_program_copy(const nb_program *p, bool outputs);
-
-/* Why there is none. Returns code. */
-nb_code nbi_reason(nb_reason *why, nb_code code, const char *format, ...) NBI_FORMAT(3, 4);
 
 #endif

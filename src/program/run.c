@@ -21,8 +21,6 @@ typedef struct replay {
     const nb_replay *r;
     const nbi_code *code;
     nbi_execute_fn *execute;
-    const nbi_row_kernels *kernels;
-    const nbi_vmath *vmath;
     nbi_place *in, *out;         /* of row 0 */
     int64_t rows, chunks, chunk; /* chunks of a row; lanes of a chunk */
     double *sums;                /* [rows, chunks, accumulators, SUM] */
@@ -30,6 +28,7 @@ typedef struct replay {
     char *space;   /* of the workers */
     size_t stride; /* from one worker's to the next */
     bool *left;    /* per worker */
+    nbi_arena *scratch; /* where memory is from; NULL: the program's allocator */
 } replay;
 
 /* What a worker has: its places as the row sees them, and its workspace. */
@@ -48,7 +47,7 @@ static station *station_of(const replay *w, int worker)
     return (station *)(void *)(w->space + (size_t)worker * w->stride);
 }
 
-static void fill_constants(const nbi_code *c, char *work)
+void nbi_fill_constants(const nbi_code *c, char *work)
 {
     const nbi_constant *k = c->constants.at;
     for (size_t i = 0; i < c->constants.count; i++)
@@ -67,12 +66,28 @@ static void open_station(const replay *w, int worker)
     s->in = (nbi_place *)(void *)((char *)s + padded(sizeof *s));
     s->out = s->in + w->p->n_in;
     s->work = (char *)s->in + places;
-    fill_constants(w->code, s->work);
+    nbi_fill_constants(w->code, s->work);
 }
 
-static double element_at(nb_dtype d, const char *p)
+nbi_frame nbi_frame_for(const nb_program *p, const nbi_code *c, char *work)
 {
-    return d == NB_F64 ? *(const double *)(const void *)p : (double)*(const float *)(const void *)p;
+    return (nbi_frame){.code = c,
+                       .kernels = nbi_row_kernels_choose(p->isa),
+                       .vmath = nbi_vmath_choose(p->isa, c->dtype == NB_F64),
+                       .strict = p->strict,
+                       .work = work};
+}
+
+void nbi_compute_uniforms(nbi_frame *f, nbi_execute_fn *execute)
+{
+    const nbi_code *c = f->code;
+    const size_t size = c->dtype == NB_F64 ? sizeof(double) : sizeof(float);
+    const nbi_export *e = c->exports.at;
+    f->once = true;
+    execute(f, c->once.at, NBI_UNIFORM);
+    f->once = false;
+    for (size_t k = 0; k < c->exports.count; k++)
+        memcpy(f->work + e[k].to, f->work + e[k].from, size);
 }
 
 /* Computes the uniforms of a row. */
@@ -80,22 +95,17 @@ static void enter_row(const replay *w, station *s, nbi_frame *f, int64_t row)
 {
     const nbi_code *c = w->code;
     const size_t size = c->dtype == NB_F64 ? sizeof(double) : sizeof(float);
-    const nbi_export *e = c->exports.at;
     for (size_t k = 0; k < arguments(w); k++) {
         s->in[k] = w->in[k]; /* inputs, then outputs */
         if (s->in[k].data)
             s->in[k].data += row * s->in[k].row * (int64_t)size;
     }
     s->row = row;
-    f->once = true;
-    w->execute(f, c->once.at, NBI_UNIFORM);
-    f->once = false;
-    for (size_t k = 0; k < c->exports.count; k++)
-        memcpy(s->work + e[k].to, s->work + e[k].from, size);
+    nbi_compute_uniforms(f, w->execute);
     for (size_t k = 0; w->fixed && k < w->p->out_elements; k++)
         if (c->sum[k] != NBI_NOWHERE && c->sum[k] & NBI_EXPORTED)
             w->fixed[(size_t)row * w->p->out_elements + k] =
-                element_at(c->dtype, s->work + (c->sum[k] & ~NBI_EXPORTED));
+                nbi_element_at(c->dtype, s->work + (c->sum[k] & ~NBI_EXPORTED), 0);
 }
 
 /* Units [from, to), each a chunk of a row. */
@@ -104,9 +114,8 @@ static void run_units(void *context, int64_t from, int64_t to, int worker)
     const replay *w = context;
     const nbi_code *c = w->code;
     station *s = station_of(w, worker);
-    nbi_frame f = {.code = c, .kernels = w->kernels, .strict = w->p->strict, .work = s->work};
+    nbi_frame f = nbi_frame_for(w->p, c, s->work);
     f.lanes = w->r->lanes;
-    f.vmath = w->vmath;
     f.in = s->in;
     f.out = s->out;
     for (int64_t u = from; u < to; u++) {
@@ -126,6 +135,11 @@ static void run_units(void *context, int64_t from, int64_t to, int worker)
 
 /* ---- sums ------------------------------------------------------------------------------------ */
 
+double nbi_sum_lanes(const double *t)
+{
+    return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+}
+
 static double total(const replay *w, int64_t row, size_t element)
 {
     const uint32_t at = w->code->sum[element];
@@ -138,16 +152,12 @@ static double total(const replay *w, int64_t row, size_t element)
         for (size_t j = 0; j < SUM; j++)
             t[j] += s[j];
     }
-    return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+    return nbi_sum_lanes(t);
 }
 
 static void write_sum(const replay *w, const nbi_place *p, size_t e, int64_t row, double v)
 {
-    const int64_t at = row * p->row + (int64_t)e * p->element;
-    if (w->r->dtype == NB_F64)
-        ((double *)(void *)p->data)[at] = v;
-    else
-        ((float *)(void *)p->data)[at] = (float)v;
+    nbi_put_element(w->r->dtype, p->data, row * p->row + (int64_t)e * p->element, false, v);
 }
 
 static void write_sums(const replay *w, const uint8_t *summed)
@@ -211,21 +221,34 @@ static bool size_of(const replay *w, int workers, size_t *sums, size_t *fixed, s
            *fixed < most && *space < most;
 }
 
+static void *take(const replay *w, size_t bytes)
+{
+    nbi_heap h;
+    nbi_heap_init(&h, &w->p->heap.allocator, 0);
+    return w->scratch ? nbi_take(w->scratch, bytes, NBI_ALIGN) : nbi_resize(&h, NULL, 0, bytes);
+}
+
+static void give(const replay *w, void *p, size_t bytes)
+{
+    nbi_heap h;
+    nbi_heap_init(&h, &w->p->heap.allocator, 0);
+    if (!w->scratch)
+        nbi_resize(&h, p, bytes, 0);
+}
+
 /* All units, in memory taken for them. */
 static nb_code run_all(replay *w, const nbi_crew *crew, const uint8_t *summed, nb_reason *why)
 {
     const int workers = nbi_crew_size(crew);
     size_t sums, fixed, space;
-    nbi_heap h;
-    nbi_heap_init(&h, &w->p->heap.allocator, 0);
     w->stride = padded(sizeof(station)) + padded(arguments(w) * sizeof(nbi_place)) +
                 padded(w->code->workspace) + NBI_UNIFORM;
     if (!size_of(w, workers, &sums, &fixed, &space))
-        return nbi_reason(why, NB_ERR_OVERFLOW, "replay: sums for every row do not fit memory");
+        return nbi_because(why, NB_ERR_OVERFLOW, "replay: sums for every row do not fit memory");
     const size_t bytes = padded(sums) + padded(fixed) + space + padded((size_t)workers);
-    char *block = nbi_resize(&h, NULL, 0, bytes + NBI_ALIGN);
+    char *block = take(w, bytes + NBI_ALIGN);
     if (!block)
-        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory for %zu bytes", bytes);
+        return nbi_because(why, NB_ERR_MEMORY, "replay: out of memory for %zu bytes", bytes);
     char *at = (char *)(((uintptr_t)block + NBI_ALIGN - 1) & ~(uintptr_t)(NBI_ALIGN - 1));
     w->space = at;
     w->sums = (double *)(void *)(at + space);
@@ -241,35 +264,34 @@ static nb_code run_all(replay *w, const nbi_crew *crew, const uint8_t *summed, n
     bool left = false;
     for (int k = 0; k < workers; k++)
         left = left || w->left[k];
-    nbi_resize(&h, block, bytes + NBI_ALIGN, 0);
-    return left ? nbi_reason(why, NB_ERR_GUARD, "replay: some lanes left the branches recorded")
+    give(w, block, bytes + NBI_ALIGN);
+    return left ? nbi_because(why, NB_ERR_GUARD, "replay: some lanes left the branches recorded")
                 : NB_OK;
 }
 
 nb_code nbi_program_run(const nb_program *p, const nb_replay *r, const uint8_t *shared,
-                        const uint8_t *summed, const nbi_crew *crew, nb_reason *why)
+                        const uint8_t *summed, const nbi_crew *crew, nbi_arena *scratch,
+                        nb_reason *why)
 {
     nbi_place few[16], *places = few;
-    nbi_heap h;
-    nbi_heap_init(&h, &p->heap.allocator, 0);
     const size_t n = p->n_in + p->n_out;
-    if (n > sizeof few / sizeof *few && !(places = nbi_resize(&h, NULL, 0, n * sizeof *places)))
-        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory");
-    replay w = {.p = p, .r = r, .in = places, .out = places + p->n_in};
+    replay w = {.p = p, .r = r, .scratch = scratch};
+    if (n > sizeof few / sizeof *few && !(places = take(&w, n * sizeof *places)))
+        return nbi_because(why, NB_ERR_MEMORY, "replay: out of memory");
+    w.in = places;
+    w.out = places + p->n_in;
     w.rows = r->rows ? r->rows : 1;
     w.execute = nbi_execute_choose(p->isa);
-    w.kernels = nbi_row_kernels_choose(p->isa);
-    w.vmath = nbi_vmath_choose(p->isa, r->dtype == NB_F64);
     nb_code code = nbi_places(p, r, shared, summed, w.in, w.out, why);
     if (code == NB_OK &&
         !(w.code = nbi_code_for(p, r->dtype, r->lanes, r->in_place, shared, summed)))
-        code = nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory for the program's code");
+        code = nbi_because(why, NB_ERR_MEMORY, "replay: out of memory for the program's code");
     if (code == NB_OK) {
         cut(&w);
         code = run_all(&w, crew, summed, why);
     }
     if (places != few)
-        nbi_resize(&h, places, n * sizeof *places, 0);
+        give(&w, places, n * sizeof *places);
     return code;
 }
 
@@ -278,14 +300,14 @@ nb_code nb_program_run(const nb_program *p, const nb_replay *r, nb_reason *why)
     uint8_t few[64], *flags = few;
     nbi_heap h;
     if (!p || !r)
-        return nbi_reason(why, NB_ERR_ARGUMENT, "replay: the program or what to replay is NULL");
+        return nbi_because(why, NB_ERR_ARGUMENT, "replay: the program or what to replay is NULL");
     const size_t n = p->n_in + p->n_out;
     nbi_heap_init(&h, &p->heap.allocator, 0);
     if (n > sizeof few && !(flags = nbi_resize(&h, NULL, 0, n)))
-        return nbi_reason(why, NB_ERR_MEMORY, "replay: out of memory");
+        return nbi_because(why, NB_ERR_MEMORY, "replay: out of memory");
     nbi_flags_declared(p, flags);
     const nbi_crew crew = {.pool = r->pool};
-    const nb_code code = nbi_program_run(p, r, flags, flags + p->n_in, &crew, why);
+    const nb_code code = nbi_program_run(p, r, flags, flags + p->n_in, &crew, NULL, why);
     if (flags != few)
         nbi_resize(&h, flags, n, 0);
     return code;

@@ -23,15 +23,21 @@
 #include <math.h>
 #include <stddef.h>
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
+/* The functions below are also printed, section by section, into C files that need them. */
 
-static const double pi = 3.14159265358979323846;
-static const double infinity = (double)INFINITY, not_a_number = (double)NAN;
+/* ---- lgamma ---------------------------------------------------------------------------------- */
 
 double nbi_lgamma(double x) {
     int sign;
     return lgamma_r(x, &sign);
 }
+
+/* ---- digamma --------------------------------------------------------------------------------- */
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static const double pi = 3.14159265358979323846;
+static const double infinity = (double)INFINITY, not_a_number = (double)NAN;
 
 /* c[0] + c[1] u + c[2] u^2 + ... */
 static double polynomial(const double *c, size_t n, double u) {
@@ -94,6 +100,8 @@ double nbi_digamma(double x) {
     }
     return digamma_positive(1 - x) - pi / tan(pi * rest);
 }
+
+/* ---- polygamma ------------------------------------------------------------------------------- */
 
 /* gamma(s) / q^s, also where one of the two factors leaves the range of a double */
 static double gamma_over_power(double s, double q) {

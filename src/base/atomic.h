@@ -5,7 +5,7 @@
 #ifndef NABLA_SRC_ATOMIC_H
 #define NABLA_SRC_ATOMIC_H
 
-#include <nabla/file.h>
+#include <nabla/base.h>
 #include <sys/types.h>
 
 typedef struct nbi_disk {
@@ -17,6 +17,8 @@ typedef struct nbi_disk {
 
 extern const nbi_disk nbi_real_disk;
 
+/* The pieces one after the other as the file `path`. A file that stands there is replaced and keeps its
+ * permissions; a symbolic link is followed. Anything but a regular file is refused. */
 nb_code nbi_write_atomic(const nbi_disk *disk, const char *path, size_t n, const nb_piece *pieces,
                          nb_reason *why);
 

@@ -12,7 +12,7 @@
  * The other name is the place's with the process's number and a counter at its end, opened so that it
  * must not exist: two writers of one place each write a file of their own, and the last one wins.
  */
-#include "data/atomic.h"
+#include "base/atomic.h"
 
 #include "base/reason.h"
 
@@ -158,9 +158,4 @@ nb_code nbi_write_atomic(const nbi_disk *disk, const char *path, size_t n, const
         return code;
     }
     return sync_folder(disk, &t, why);
-}
-
-nb_code nb_file_write(const char *path, size_t n, const nb_piece *pieces, nb_reason *why)
-{
-    return nbi_write_atomic(&nbi_real_disk, path, n, pieces, why);
 }

@@ -1,0 +1,208 @@
+/*
+ * From differences to a verdict.
+ *
+ * A resolved slope (verify_search.c) that agrees with the claim is the end of it: right. One that does
+ * not is only a suspicion. The ladder then goes down with plain differences, from the step that was
+ * used to where noise would hide what the two differ by, and what it sees decides:
+ *
+ *     the slopes move      the large step saw something that is not at the point: again, from there
+ *     a bend stays         a kink, with a slope to either side
+ *     a step stays         a jump: there is no limit
+ *     all is steady        and another table, at another step, says the same: the claim is wrong,
+ *                          unless a node of the graph has a kink here that others hide
+ *
+ * What is not resolved at any step is too noisy to tell. It never counts against the claim.
+ */
+#include "check/verify.h"
+
+#include <math.h>
+
+enum { RESTARTS = 4, LADDER = 48 };
+
+static double larger(double a, double b) { return fmax(fabs(a), fabs(b)); }
+
+/* ---- the ladder ------------------------------------------------------------------------------ */
+
+typedef enum sight { STEADY, MOVED, BENT, JUMPED, BLIND } sight;
+
+/* Down from s->h, as long as noise leaves to see what differs by `gap`. `at` is where it ended, or
+ * where something moved. False: the check is over. */
+static bool climb_down(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
+                       double gap, sight *seen, nbi_rung *at)
+{
+    nbi_rung first = {0}, now;
+    int rungs = 0, bent = 0, level = 0;
+    double h = 0.7 * s->h;
+    bool before = false;
+    /* a bend passes for noise; rounding is less where the values are less */
+    const bool exact = !line->v && (s->bend != 0 || s->sigma <= 8 * s->rounding);
+    double sigma = s->bend != 0 ? s->rounding : s->sigma;
+    for (int i = 0; i < LADDER; i++, h = ldexp(h, i < 12 ? -2 : 20 - 2 * i)) {
+        const double step = nbi_step(c, line, h);
+        if (step <= 0 || (!exact && sigma / step > gap / 64))
+            break;
+        if (!nbi_look(c, line, j, step, &now))
+            return false;
+        if (exact)
+            sigma = fmin(sigma, 8 * c->eps * now.most + 0x1p-1074);
+        if (sigma / step > gap / 64)
+            break;
+        if (!rungs++)
+            first = now;
+        const double bend = fabs(now.right - now.left), was = fabs(first.right - first.left);
+        level += fabs(now.step) > 0.6 * fabs(first.step) && now.h < 0.5 * first.h;
+        bent += bend > 0.5 * was && bend > gap / 16 && bend > 16 * sigma / step;
+        const bool off = fabs(now.slope - s->value) > gap / 4 || (s->bend != 0 && bent < rungs);
+        if (!off || !before ||
+            (now.mute && !at->mute)) /* where the last stretch of rungs that are off begins */
+            *at = now;
+        before = off;
+    }
+    *seen = !rungs                             ? BLIND
+            : rungs >= 3 && level == rungs - 1 ? JUMPED
+            : rungs >= 2 && bent == rungs      ? BENT
+            : before                           ? MOVED
+                                               : STEADY;
+    return true;
+}
+
+/* Whether the values to the two sides differ by the same however near they are. */
+static bool jumps(nbi_verify *c, const nbi_line *line, size_t j, bool *yes)
+{
+    nbi_rung now, before = {0};
+    const double unit = nbi_line_unit(c, line);
+    int same = 0;
+    for (int i = 1; i <= 4; i++) {
+        const double h = nbi_step(c, line, ldexp(unit, -8 * i));
+        if (h <= 0)
+            break;
+        if (!nbi_look(c, line, j, h, &now))
+            return false;
+        const double step = fabs(now.step), off = fabs(step - fabs(before.step));
+        const bool whole = step > 0.5 * h * fmax(fabs(now.left), fabs(now.right));
+        same += i > 1 && whole && off < 0.1 * step && step > 1e4 * c->eps * fabs(c->y0[j]) &&
+                (now.step > 0) == (before.step > 0);
+        before = now;
+    }
+    *yes = same >= 2;
+    return true;
+}
+
+/* ---- the verdict ----------------------------------------------------------------------------- */
+
+static void figures(nb_check_coordinate *to, const nbi_slope *s)
+{
+    to->numeric = s->value;
+    to->estimate = s->estimate;
+    to->error = fabs(to->analytic - s->value);
+    to->step = s->h;
+}
+
+static void kink(nbi_verify *c, const nbi_line *line, const nbi_slope *s, nb_check_coordinate *to,
+                 double h)
+{
+    const double low = fmin(s->left, s->right), high = fmax(s->left, s->right);
+    const double slack = 1e-3 * (high - low) + c->tol * larger(low, high);
+    to->verdict = NB_VERDICT_KINK;
+    to->left = s->left;
+    to->right = s->right;
+    to->between = to->analytic >= low - slack && to->analytic <= high + slack;
+    if (c->s->bend && !to->at.found)
+        c->s->bend(c, line, h, &to->at);
+}
+
+static void jumped(nbi_verify *c, const nbi_line *line, nb_check_coordinate *to, double h)
+{
+    to->verdict = NB_VERDICT_STEP;
+    if (c->s->bend)
+        c->s->bend(c, line, h, &to->at);
+}
+
+/* Another table at another step: does it too exclude the claim, and agree with the first? */
+static bool confirmed(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
+                      double claim, bool *yes)
+{
+    const nbi_spot spot = c->work.at;
+    const double h = nbi_step(c, line, 0.61 * s->h);
+    nbi_samples *again = nbi_take(&c->work, c->m * sizeof *again, NBI_ALIGN);
+    if (!again)
+        return nbi_check_fail(c, NB_ERR_MEMORY, "no memory for differences");
+    *yes = false;
+    if (h > 0) {
+        if (!nbi_sample_line(c, line, h, c->stages, again))
+            return false;
+        const nbi_slope other = nbi_slope_of(&again[j], 0);
+        const double gap = fabs(claim - s->value);
+        *yes = other.finite && fabs(other.value - s->value) < gap / 4 && other.estimate < gap / 2;
+    }
+    nbi_give_back(&c->work, spot);
+    return true;
+}
+
+static bool suspicion(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
+                      nb_check_coordinate *to, double *from, double *top)
+{
+    sight seen;
+    nbi_rung at = {0};
+    bool yes = false;
+    const bool off = nbi_differs(c, s, to->analytic);
+    const double gap = off ? fabs(to->analytic - s->value) : fabs(s->bend);
+    if (!climb_down(c, line, j, s, gap, &seen, &at))
+        return false;
+    *from = seen == MOVED ? at.h : 0;
+    *top = at.mute ? (double)INFINITY : at.h; /* what is not moved tells nothing of larger steps */
+    to->verdict = NB_VERDICT_NOISY;
+    if (seen == JUMPED) {
+        jumped(c, line, to, at.h);
+    } else if (seen == BENT) {
+        kink(c, line, s, to, at.h);
+    } else if (seen == STEADY && off) {
+        if (!confirmed(c, line, j, s, to->analytic, &yes))
+            return false;
+        if (yes && c->s->bend)
+            c->s->bend(c, line, at.h, &to->at);
+        if (to->at.found)
+            kink(c, line, s, to, at.h);
+        else if (yes)
+            to->verdict = NB_VERDICT_WRONG;
+    } else if (seen == STEADY || seen == BLIND) {
+        to->verdict =
+            !off && nbi_resolved(c, line, s, to->analytic) ? NB_VERDICT_RIGHT : NB_VERDICT_NOISY;
+    }
+    return true;
+}
+
+bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim, nb_check_coordinate *to)
+{
+    nbi_slope s;
+    const size_t before = c->r->evaluations;
+    double from = nbi_line_unit(c, line) * ldexp(0.75 + nb_rng_uniform(&c->rng) / 2, -4);
+    double top = (double)INFINITY;
+    bool agreed = false, jump = false;
+    to->analytic = claim;
+    to->left = to->right = to->numeric = to->estimate = to->error = (double)NAN;
+    to->verdict = NB_VERDICT_NOT_FINITE;
+    for (int i = 0; isfinite(claim) && i < RESTARTS && from > 0; i++) {
+        if (!nbi_search(c, line, j, claim, i ? s.value : 0, from, top, &s))
+            return false;
+        from = 0;
+        const bool good = nbi_resolved(c, line, &s, claim), off = nbi_differs(c, &s, claim);
+        if (i == 0 || good)
+            figures(to, &s);
+        agreed = agreed || (good && !off);
+        to->verdict = !s.finite      ? NB_VERDICT_NOT_FINITE
+                      : good && !off ? NB_VERDICT_RIGHT
+                                     : NB_VERDICT_NOISY;
+        if (s.finite && (!good || s.sigma > 1e3 * s.rounding) && !jumps(c, line, j, &jump))
+            return false;
+        if (jump)
+            jumped(c, line, to, ldexp(nbi_line_unit(c, line), -24));
+        else if (s.finite && (s.bend != 0 || (good && off)) &&
+                 !suspicion(c, line, j, &s, to, &from, &top))
+            return false;
+    }
+    if (to->verdict == NB_VERDICT_NOISY && agreed)
+        to->verdict = NB_VERDICT_RIGHT;
+    to->evaluations = (int)(c->r->evaluations - before);
+    return true;
+}
