@@ -10,15 +10,15 @@
 #include "ops/elementwise.h"
 #include "program/program.h"
 
-enum { LANES = 203, MOST = 3 * NBI_ROWS };
+enum { LANES = 203, MOST = 3 * NBI_ROWS, ROOM = 320 /* elements of an argument, at most */ };
 
 static const char *const compilers[] = {"gcc", "clang"};
 static const char *const flags[] = {"-O1", "-O3 -march=native"};
 
 /* In double or float; both hold the same. */
 typedef union numbers {
-    double d[LANES * MOST];
-    float f[LANES * MOST];
+    double d[LANES * ROOM];
+    float f[LANES * ROOM];
 } numbers;
 
 static void put(numbers *to, nb_dtype dtype, size_t i, double v)
@@ -40,11 +40,11 @@ static size_t size_of(nb_dtype dtype) { return dtype == NB_F64 ? sizeof(double) 
 static double ulps(nb_dtype dtype, double a, double b, double scale)
 {
     if (isnan(a) || isnan(b))
-        return isnan(a) && isnan(b) ? 0 : INFINITY;
+        return isnan(a) && isnan(b) ? 0 : (double)INFINITY;
     if (a == b)
         return 0;
     if (isinf(a) || isinf(b))
-        return INFINITY;
+        return (double)INFINITY;
     const int least = dtype == NB_F64 ? -1074 : -149, digits = dtype == NB_F64 ? 52 : 23;
     const int last = ilogb(fmax(fmax(fabs(a), fabs(b)), scale)) - digits;
     return ldexp(fabs(a - b), -(last > least ? last : least));
@@ -76,7 +76,8 @@ static nb_program *all_rows(bool strict)
 /* Lane l's operand k of a row: hard points in the first hundred lanes, then samples of its range. */
 static double sample(const double *range, size_t k, size_t l)
 {
-    static const double hard[] = {0, -0.0, 1, -1, INFINITY, -INFINITY, NAN, 0.5, 40, -40};
+    static const double hard[] = {0,           -0.0, 1,  -1, (double)INFINITY, -(double)INFINITY,
+                                  (double)NAN, 0.5,  40, -40};
     const size_t n = sizeof hard / sizeof *hard;
     if (range[2 * k] == range[2 * k + 1])
         return range[2 * k];
@@ -228,8 +229,10 @@ static void fill(run *r, const nb_program *p)
                 a.shared ? 1.5 + (double)i : sin(0.37 * (double)(i + 5 * k)) + 0.2);
         r->from[k] = (nb_lanes){.data = &r->in[k]};
     }
-    for (size_t k = 0; k < r->n_out; k++)
+    for (size_t k = 0; k < r->n_out; k++) {
+        ck_assert_uint_le(nb_program_out(p, k).count, ROOM);
         r->to[k] = (nb_lanes){.data = &r->expected[k]};
+    }
 }
 
 /* Sums are as long as there are lanes: their units are those of the largest they may reach. */
@@ -422,9 +425,17 @@ END_TEST
 
 START_TEST(numbers_read_back)
 {
-    static const double values[] = {
-        0.1,      -0.0,      5e-324, 1.7976931348623157e308, -1, 3, 1e22,
-        INFINITY, -INFINITY, NAN,    0x1.fffffffffffffp-3};
+    static const double values[] = {0.1,
+                                    -0.0,
+                                    5e-324,
+                                    1.7976931348623157e308,
+                                    -1,
+                                    3,
+                                    1e22,
+                                    (double)INFINITY,
+                                    -(double)INFINITY,
+                                    (double)NAN,
+                                    0x1.fffffffffffffp-3};
     enum { N = sizeof values / sizeof *values };
     nb_tape *t = nb_tape_new(NULL);
     nb_var v = nb_input(t, NULL, 1), y[N];
