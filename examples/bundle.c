@@ -87,7 +87,7 @@ static double evaluate(const scene *s, const double *x, double *r, double *j)
     double sum = 0;
     if (nb_program_run(j ? s->jacobian : s->residual,
                        &(nb_replay){.lanes = SEEN, .in = in, .out = out}, NULL) != NB_OK)
-        return NAN;
+        return (double)NAN;
     for (int k = 0; k < 2 * SEEN; k++)
         sum += r[k] * r[k];
     return sum;

@@ -231,6 +231,7 @@ START_TEST(members_that_overlap)
     fine(nb_npz_save(f, path("z"), &why), &why);
     nb_file_free(f);
     const size_t n = read_bytes("z", all, sizeof all), directory = n - END - CENTRAL;
+    ck_assert(n > END + CENTRAL && n < sizeof all - CENTRAL);
     memmove(all + n + CENTRAL - END, all + n - END, END);
     memcpy(all + n - END, all + directory, CENTRAL);
     all[n - END + 46] = 'b';

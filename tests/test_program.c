@@ -16,7 +16,8 @@ static nb_var row_of(const nb_var *x, int which) { return nbi_row_call((enum nbi
 /* Lane l's operand k of a row: in its range; at both ends and beyond in the first few lanes. */
 static double sample(const double *range, size_t k, int l)
 {
-    static const double hard[] = {0, -0.0, 1, -1, INFINITY, -INFINITY, NAN, 0.5, 40, -40};
+    static const double hard[] = {0,           -0.0, 1,  -1, (double)INFINITY, -(double)INFINITY,
+                                  (double)NAN, 0.5,  40, -40};
     const int n = sizeof hard / sizeof *hard;
     if (range[2 * k] == range[2 * k + 1])
         return range[2 * k];
@@ -113,7 +114,7 @@ START_TEST(functions_of_many_agree_with_the_tape)
             x[l * MANY + k] = l < 40 ? (l * 7 + k * 5) % 5 - 2 : 3 * sin(l + 0.7 * k);
     for (int k = 0; k < MANY; k++) {
         x[k] = 0;                                       /* norm at the origin, all tied */
-        x[MANY + k] = -INFINITY;                        /* logsumexp of nothing */
+        x[MANY + k] = -(double)INFINITY;                        /* logsumexp of nothing */
         x[2 * MANY + k] = k ? -1e5 : (double)INFINITY;  /* and of everything */
         x[3 * MANY + k] = k % 3 ? 1 : (double)INFINITY; /* infinite ties */
         x[4 * MANY + k] = k == 5 ? (double)NAN : k;     /* NaN stays */

@@ -355,7 +355,7 @@ START_TEST(nan_stays_in_its_lane)
     double total = 0;
     open_sample(&m, false);
     for (int k = 0; k < WIDE; k++)
-        m.x[77 * WIDE + k] = NAN;
+        m.x[77 * WIDE + k] = (double)NAN;
     ck_assert(!nb_program_run(
         m.p,
         &(nb_replay){.lanes = 200,
