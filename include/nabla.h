@@ -38,6 +38,8 @@
 #include <nabla/file.h>
 #include <nabla/data.h>
 #include <nabla/metrics.h>
+#include <nabla/optim.h>
+#include <nabla/schedule.h>
 #include <nabla/view.h>
 
 #endif

@@ -149,7 +149,7 @@ nb_code nbi_draw(const nb_params *p, const nbi_entry *e, nb_init init, nb_rng *r
     m.step = e->size / m.rows;
     m.columns = m.step / e->parts;
     for (int64_t k = 0; k < e->parts; k++) {
-        m.data = nbi_place(out, p->dtype, k * m.columns);
+        m.data = nbi_element_place(out, p->dtype, k * m.columns);
         if (init.rule == NB_INIT_IDENTITY) {
             identity(&m, gain);
             continue;

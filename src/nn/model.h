@@ -45,7 +45,7 @@ struct nb_params {
 
 static inline size_t nbi_width(nb_dtype d) { return d == NB_F64 ? sizeof(double) : sizeof(float); }
 
-static inline void *nbi_place(void *data, nb_dtype d, int64_t offset)
+static inline void *nbi_element_place(void *data, nb_dtype d, int64_t offset)
 {
     return data ? (char *)data + (size_t)offset * nbi_width(d) : NULL;
 }

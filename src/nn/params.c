@@ -231,7 +231,7 @@ static bool may_draw(nb_params *p, const char *name, nb_init init, const nb_rng 
 
 static bool draw(nb_params *p, const nbi_entry *e, nb_init init, nb_rng *r)
 {
-    void *out = nbi_place(p->params.data, p->dtype, e->offset);
+    void *out = nbi_element_place(p->params.data, p->dtype, e->offset);
     const nb_code code = nbi_draw(p, e, init, r, out);
     if (code != NB_OK)
         nb_params_refuse(p, code, "params: \"%.99s\": %s", e->name, nb_code_text(code));

@@ -201,6 +201,7 @@ nb_code nb_params_max_norm(nb_params *p, nb_param i, int axis, double limit)
         *(k < at ? &u.outer : &u.inner) *= k == at ? 1 : e->shape.dims[k];
     u.step = e->shape.dims[at] * u.inner;
     for (int64_t k = 0; k < e->shape.dims[at]; k++)
-        shorten(nbi_place(p->params.data, p->dtype, e->offset + k * u.inner), p->dtype, &u, limit);
+        shorten(nbi_element_place(p->params.data, p->dtype, e->offset + k * u.inner), p->dtype, &u,
+                limit);
     return NB_OK;
 }

@@ -19,7 +19,7 @@ static nb_call call_on(nb_tape *t) { return (nb_call){.tape = t, .op = &pass_op}
 
 static void *place_of(const nb_params *p, const nbi_entry *e)
 {
-    return nbi_place(p->params.data, p->dtype, e->offset);
+    return nbi_element_place(p->params.data, p->dtype, e->offset);
 }
 
 static bool holds(const nb_params *p, nb_tape *t, const nb_var *var)
@@ -35,7 +35,7 @@ static bool holds(const nb_params *p, nb_tape *t, const nb_var *var)
 static nb_var lend(const nb_params *p, nb_tape *t, const nbi_entry *e, void *grads)
 {
     const void *values = place_of(p, e);
-    void *grad = nbi_place(grads, p->dtype, e->offset);
+    void *grad = nbi_element_place(grads, p->dtype, e->offset);
     if (grad && !e->frozen)
         return nb_borrow(t, e->name, e->shape, values, grad);
     if (grad)
