@@ -4,8 +4,8 @@
  * Where others keep the mean of squares v, these keep its root s: then s has the range of gradients, and
  * one of 1e200 (or 1e30 in float) is no overflow. The mean of two squares is a hypotenuse,
  *
- *     sqrt(beta s^2 + (1 - beta) g^2) = hyp(sqrt(beta) s, sqrt(1 - beta) g)
- *     hyp(a, b) = h sqrt(1 + (l / h)^2),     h, l the larger and the smaller of |a| and |b|
+ *     sqrt(beta s^2 + (1 - beta) g^2) = nb_hypot(sqrt(beta) s, sqrt(1 - beta) g)
+ *     nb_hypot(a, b) = h sqrt(1 + (l / h)^2),     h, l the larger and the smaller of |a| and |b|
  *
  * and where Adam has the root of v its s is ready. Its bias corrections c1 = 1 - beta1^t and
  * c2 = sqrt(1 - beta2^t) go into two numbers that are the same for all elements, so that an element costs
@@ -26,17 +26,6 @@
 
 enum { D1, D2, EPS, PSI, NOW, NEXT, PRODUCT, AT }; /* numbers of Adam and its kin */
 
-/* Below any number that matters, in float too; it keeps hyp(0, 0) from dividing by 0. */
-static const double tiny = 1e-37;
-
-static nb_var hyp(nb_var a, nb_var b)
-{
-    nb_var x = nb_abs(a), y = nb_abs(b);
-    nb_var h = nb_max(x, y), l = nb_min(x, y);
-    nb_var q = nb_div(l, nb_max(h, tiny));
-    return nb_mul(h, nb_sqrt(nb_add(1, nb_mul(q, q))));
-}
-
 /* beta x + (1 - beta) y, and the root of that of squares; d = 1 - beta */
 static nb_var mix(nb_var d, nb_var x, nb_var y)
 {
@@ -45,7 +34,7 @@ static nb_var mix(nb_var d, nb_var x, nb_var y)
 
 static nb_var mixed(nb_var d, nb_var x, nb_var y)
 {
-    return hyp(nb_mul(nb_sqrt(nb_sub(1, d)), x), nb_mul(nb_sqrt(d), y));
+    return nb_hypot(nb_mul(nb_sqrt(nb_sub(1, d)), x), nb_mul(nb_sqrt(d), y));
 }
 
 /* 1 - beta^t */
@@ -75,7 +64,7 @@ static nb_var nesterov(nb_var p, nb_var g, nb_var *v, const nb_hyper *h)
 
 static nb_var adagrad(nb_var p, nb_var g, nb_var *s, const nb_hyper *h)
 {
-    s[0] = hyp(s[0], g);
+    s[0] = nb_hypot(s[0], g);
     return nb_sub(p, nb_mul(h->rate, nb_div(g, nb_add(s[0], h->own[0]))));
 }
 
@@ -96,7 +85,7 @@ static nb_var adadelta(nb_var p, nb_var g, nb_var *s, const nb_hyper *h)
 {
     nb_var e = nb_sqrt(h->own[1]);
     s[0] = mixed(h->own[0], s[0], g);
-    nb_var d = nb_mul(nb_div(g, hyp(s[0], e)), hyp(s[1], e));
+    nb_var d = nb_mul(nb_div(g, nb_hypot(s[0], e)), nb_hypot(s[1], e));
     s[1] = mixed(h->own[0], s[1], d);
     return nb_sub(p, nb_mul(h->rate, d));
 }
