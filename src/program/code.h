@@ -24,7 +24,7 @@
 #include "kernels/vmath.h"
 #include "program/program.h"
 
-enum { NBI_UNIFORM = 64, NBI_BLOCK = 512 };
+enum { NBI_UNIFORM = 64, NBI_BLOCK = 512, NBI_AHEAD = 6 };
 
 /* Operands: V, a slot; U, a uniform value. */
 #define NBI_BINARY_INSTRUCTIONS(X) \
