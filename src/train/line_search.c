@@ -25,7 +25,7 @@ typedef struct point {
     double a, f, slope;
 } point;
 
-double nbi_dot(int64_t n, const double *a, const double *b)
+double nbi_inner(int64_t n, const double *a, const double *b)
 {
     double sum = 0;
     for (int64_t k = 0; k < n; k++)
@@ -47,7 +47,7 @@ static bool stand(nbi_line *l, double a, point *p)
     for (int64_t k = 0; k < l->n; k++)
         finite = finite && isfinite(l->gradient[k]);
     l->f_there = finite ? l->f_there : (double)INFINITY;
-    *p = (point){a, l->f_there, finite ? nbi_dot(l->n, l->gradient, l->d) : (double)INFINITY};
+    *p = (point){a, l->f_there, finite ? nbi_inner(l->n, l->gradient, l->d) : (double)INFINITY};
     return l->code == NB_OK;
 }
 
