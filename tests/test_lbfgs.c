@@ -40,13 +40,13 @@ START_TEST(valley)
 }
 END_TEST
 
-/* 1/2 sum c_i (x_i - i)^2 with c from 1 to 10^6 */
+/* 1/2 sum c_i (x_i - i)^2 with c from 1 to 10^4 */
 static nb_code quadratic(void *context, const double *x, double *f, double *g)
 {
     (void)context;
     *f = 0;
     for (int i = 0; i < N; i++) {
-        const double c = pow(10, 6.0 * i / (N - 1)), d = x[i] - i;
+        const double c = pow(10, 4.0 * i / (N - 1)), d = x[i] - i;
         *f += 0.5 * c * d * d;
         g[i] = c * d;
     }
@@ -65,7 +65,7 @@ START_TEST(bowl)
     ck_assert_int_eq(
         nb_lbfgs(N, y, quadratic, NULL, &(nb_lbfgs_options){.iterations = 3}, &r, NULL),
         NB_ERR_CONVERGENCE);
-    ck_assert(r.iterations == 3 && r.f < 1e8);
+    ck_assert(r.iterations == 3 && r.f < 1e6);
     ck_assert_int_eq(nb_lbfgs(N, y, quadratic, NULL, &(nb_lbfgs_options){.calls = 5}, &r, NULL),
                      NB_ERR_CONVERGENCE);
     ck_assert_int_eq(r.calls, 5);

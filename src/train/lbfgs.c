@@ -12,6 +12,7 @@
  * forgotten and -g is taken.
  */
 #include "base/reason.h"
+#include "ops/product.h"
 #include "train/line_search.h"
 #include "train/spans.h"
 
@@ -52,18 +53,19 @@ static void direct(search *w)
         w->d[k] = -w->g[k];
     for (int32_t k = 1; k <= w->pairs; k++) {
         const int32_t j = (w->next - k + m) % m;
-        w->alpha[j] = w->rho[j] * nbi_inner(n, w->s + j * n, w->d);
+        w->alpha[j] = w->rho[j] * nbi_dot(NB_F64, n, w->s + j * n, w->d);
         add(n, w->d, -w->alpha[j], w->y + j * n);
     }
     if (w->pairs) {
         const double *y = w->y + (w->next - 1 + m) % m * n;
-        const double gamma = 1 / (w->rho[(w->next - 1 + m) % m] * nbi_inner(n, y, y));
+        const double gamma = 1 / (w->rho[(w->next - 1 + m) % m] * nbi_dot(NB_F64, n, y, y));
         for (int64_t k = 0; k < n; k++)
             w->d[k] *= gamma;
     }
     for (int32_t k = w->pairs; k >= 1; k--) {
         const int32_t j = (w->next - k + m) % m;
-        add(n, w->d, w->alpha[j] - w->rho[j] * nbi_inner(n, w->y + j * n, w->d), w->s + j * n);
+        add(n, w->d, w->alpha[j] - w->rho[j] * nbi_dot(NB_F64, n, w->y + j * n, w->d),
+            w->s + j * n);
     }
 }
 
@@ -71,14 +73,14 @@ static void direct(search *w)
 static double set_out(search *w)
 {
     direct(w);
-    w->line.slope = nbi_inner(w->n, w->g, w->d);
+    w->line.slope = nbi_dot(NB_F64, w->n, w->g, w->d);
     if (w->pairs && w->line.slope < 0 && isfinite(w->line.slope))
         return 1;
     const double most = largest(w->n, w->g);
     w->pairs = 0;
     for (int64_t k = 0; k < w->n; k++)
         w->d[k] = -w->g[k] / most;
-    w->line.slope = nbi_inner(w->n, w->g, w->d);
+    w->line.slope = nbi_dot(NB_F64, w->n, w->g, w->d);
     return fmin(1, most);
 }
 
@@ -92,8 +94,8 @@ static void arrive(search *w)
         s[k] = w->line.there[k] - w->x[k];
         y[k] = w->line.gradient[k] - w->g[k];
     }
-    const double sy = nbi_inner(n, s, y);
-    if (sy > DBL_EPSILON * sqrt(nbi_inner(n, s, s)) * sqrt(nbi_inner(n, y, y)) &&
+    const double sy = nbi_dot(NB_F64, n, s, y);
+    if (sy > DBL_EPSILON * sqrt(nbi_dot(NB_F64, n, s, s)) * sqrt(nbi_dot(NB_F64, n, y, y)) &&
         isfinite(1 / sy)) {
         w->rho[j] = 1 / sy;
         w->next = (j + 1) % w->options.history;

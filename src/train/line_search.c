@@ -13,6 +13,7 @@
  * Where values differ by rounding alone, falling enough cannot be seen: so f may rise by that much. What
  * is not finite is a value above all others.
  */
+#include "ops/product.h"
 #include "train/line_search.h"
 
 #include <float.h>
@@ -24,14 +25,6 @@ static const double c1 = 1e-4, c2 = 0.9;
 typedef struct point {
     double a, f, slope;
 } point;
-
-double nbi_inner(int64_t n, const double *a, const double *b)
-{
-    double sum = 0;
-    for (int64_t k = 0; k < n; k++)
-        sum += a[k] * b[k];
-    return sum;
-}
 
 /* Stands at step a. False if the objective fails, or may not be called any more. */
 static bool stand(nbi_line *l, double a, point *p)
@@ -47,7 +40,8 @@ static bool stand(nbi_line *l, double a, point *p)
     for (int64_t k = 0; k < l->n; k++)
         finite = finite && isfinite(l->gradient[k]);
     l->f_there = finite ? l->f_there : (double)INFINITY;
-    *p = (point){a, l->f_there, finite ? nbi_inner(l->n, l->gradient, l->d) : (double)INFINITY};
+    *p = (point){a, l->f_there,
+                 finite ? nbi_dot(NB_F64, l->n, l->gradient, l->d) : (double)INFINITY};
     return l->code == NB_OK;
 }
 

@@ -24,6 +24,4 @@ bool nbi_line_begin(nbi_line *l);
 /* From the step `first` on. True if it stands at a point to go on from. */
 bool nbi_line_search(nbi_line *l, nb_line_search kind, double first);
 
-double nbi_inner(int64_t n, const double *a, const double *b);
-
 #endif
