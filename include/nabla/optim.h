@@ -66,6 +66,7 @@ typedef enum nb_update_id { NB_UPDATES(NBI_UPDATE) NB_UPDATE_COUNT } nb_update_i
 typedef struct nb_hyper {
     nb_var rate, step; /* step: the t above */
     const nb_var *own; /* [numbers]; of a fraction f it is 1 - f */
+    bool tame;         /* squares of gradients and roots are in range: see roots below */
 } nb_hyper;
 
 /* Returns the new p, and puts the new state in place of the old. All vars are scalars of one tape, or
@@ -85,6 +86,10 @@ typedef struct nb_update {
     /* Bit k is about number k. A fraction lies in [0, 1), and the rule sees 1 minus it, so that a float
      * loses nothing of what sets 0.999 apart from 1. A positive one lies above 0. */
     uint32_t fractions, positives;
+    /* States that are roots of means of squares of gradients. A rule with such is recorded twice; one program
+     * is for steps in which all these squares are in range, and what is lost below it is nothing beside
+     * the positive numbers: there h->tame is set. */
+    uint32_t roots;
     double decay; /* the decay where the options give none */
     /* Called before each step: may set numbers that depend on it. NULL: none do. */
     void (*prepare)(int64_t step, double *number);

@@ -42,9 +42,10 @@ static double squares(const nb_params *p, const nbi_span *s, double scale)
 
 static nb_code check(nb_params *p, const char *who, double limit, nb_reason *why)
 {
+    double sum;
     if (!(limit > 0))
         return nbi_because(why, NB_ERR_ARGUMENT, "%s: the limit is %g, not above 0", who, limit);
-    return nbi_gradients_check(p, who, why);
+    return nbi_gradients_check(p, who, &sum, why);
 }
 
 nb_code nb_clip_value(nb_params *p, double limit, nb_reason *why)

@@ -8,6 +8,12 @@
  *
  *     g' = g + l2 p        p' = p - (rate decay) p        p, state = update(p', g', state)
  *
+ * without the first two where no group has either. A rule with roots has a second program, for tame steps:
+ * if the squares of gradients sum up to less than a limit, and those of the roots to less than twice
+ * that, all are in range and stay so, as means do not grow above both. So roots are looked at only after a step that was
+ * not tame, or where the state may have come from outside; and which program a step takes depends on
+ * gradients and state alone, and not on what went before.
+ *
  * A step changes all or nothing. What can go wrong is a gradient that is not finite, which is looked for
  * first, and memory: the code for every span is made before the first replay, and the longest span
  * comes first, whose workspace is room for the others.
@@ -37,7 +43,8 @@ struct nb_optim {
     nbi_heap heap;
     nbi_arena scratch;
     nb_update rule;
-    nb_program *program;
+    nb_program *program[2]; /* [tame] */
+    bool decays, calm;      /* calm: the squares of the state's roots are below 2 limits */
     uint8_t shared[ARGUMENTS], summed[ARGUMENTS];
     nb_pool *pool;
     double rate;
@@ -104,8 +111,9 @@ static nb_code check_options(nb_params *p, const nb_optim_options *o, nb_reason 
 /* ---- the program ----------------------------------------------------------------------------- */
 
 /* Records the rule on t; in[ARGUMENTS] are one number each, but for the last. */
-static nb_program *record(const nb_update *r, nb_tape *t, const nb_allocator *a)
+static nb_program *record(const nb_optim *o, nb_tape *t, bool tame)
 {
+    const nb_update *r = &o->rule;
     nb_var in[ARGUMENTS], number[NUMBERS], state[NB_UPDATE_STATES];
     nb_argument args[ARGUMENTS], out[ARGUMENTS];
     const size_t states = (size_t)r->states, own = (size_t)r->numbers;
@@ -118,36 +126,58 @@ static nb_program *record(const nb_update *r, nb_tape *t, const nb_allocator *a)
     args[states + 2] = (nb_argument){.name = "numbers", OWN + own, number, .shared = true};
     for (size_t k = 0; k < states; k++)
         state[k] = in[k + 2];
-    nb_var g = nb_add(in[1], nb_mul(number[L2], in[0]));
-    nb_var p = nb_sub(in[0], nb_mul(number[DECAY], in[0]));
-    p = r->update(p, g, state, &(nb_hyper){number[RATE], number[STEP], number + OWN});
+    nb_var p = in[0], g = in[1];
+    if (o->decays) {
+        g = nb_add(g, nb_mul(number[L2], p));
+        p = nb_sub(p, nb_mul(number[DECAY], p));
+    }
+    p = r->update(p, g, state, &(nb_hyper){number[RATE], number[STEP], number + OWN, tame});
     out[0] = (nb_argument){.name = "p", 1, &p};
     for (size_t k = 0; k < states; k++)
         out[k + 1] = (nb_argument){.name = r->state[k], 1, &state[k]};
-    return nb_freeze(&(nb_recipe){states + 3, args, states + 1, out, .allocator = a});
+    return nb_freeze(
+        &(nb_recipe){states + 3, args, states + 1, out, .allocator = &o->params->allocator});
 }
 
-static nb_code make_program(nb_optim *o, nb_reason *why)
+static nb_code make_program(const nb_optim *o, bool tame, nb_program **program, nb_reason *why)
 {
-    const nb_allocator *a = &o->params->allocator;
     const char *name = o->rule.name ? o->rule.name : "a rule";
-    nb_tape *t = nb_tape_new(&(nb_options){.allocator = *a});
+    nb_tape *t = nb_tape_new(&(nb_options){.allocator = o->params->allocator});
     if (!t)
         return nbi_because(why, NB_ERR_MEMORY, "optim: out of memory");
-    o->program = record(&o->rule, t, a);
+    *program = record(o, t, tame);
     nb_code code = nb_status(t);
-    if (code == NB_OK && !o->program)
+    if (code == NB_OK && !*program)
         code = NB_ERR_ARGUMENT;
     if (code != NB_OK)
         nbi_because(why, code, "optim: %.60s: %s", name, nb_message(t));
-    else if (nb_program_inspect(o->program).guards)
+    else if (nb_program_inspect(*program).guards)
         code = nbi_because(why, NB_ERR_GUARD,
-                           "optim: %.60s: a rule's branches are nb_where, not "
-                           "nb_guard, as elements may differ in them",
+                           "optim: %.60s: a rule's branches are nb_where, not nb_guard, as "
+                           "elements may differ in them",
                            name);
     nb_tape_free(t);
-    if (code == NB_OK)
-        o->shared[o->rule.states + 2] = 1;
+    return code;
+}
+
+/* Both programs, as the groups want them, in place of those there are. */
+static nb_code make_programs(nb_optim *o, nb_reason *why)
+{
+    nb_program *made[2] = {NULL, NULL};
+    const bool before = o->decays;
+    nb_code code = NB_OK;
+    o->decays = false;
+    for (int32_t k = 0; k < o->groups; k++)
+        o->decays = o->decays || o->group[k].decay > 0 || o->group[k].l2 > 0;
+    if (o->program[0] && o->decays == before)
+        return NB_OK;
+    for (int tame = 0; code == NB_OK && tame < (o->rule.roots ? 2 : 1); tame++)
+        code = make_program(o, tame, &made[tame], why);
+    for (int k = 0; k < 2; k++) {
+        nb_program_free(code == NB_OK ? o->program[k] : made[k]);
+        o->program[k] = code == NB_OK ? made[k] : o->program[k];
+    }
+    o->decays = code == NB_OK ? o->decays : before;
     return code;
 }
 
@@ -189,7 +219,8 @@ nb_optim *nb_optim_new(nb_params *p, const nb_optim_options *options, nb_reason 
         return NULL;
     }
     memset(p->state, 0, states ? states * (size_t)p->params.size * nbi_width(p->dtype) : 0);
-    if (make_program(o, why) != NB_OK) {
+    o->shared[states + 2] = 1;
+    if (make_programs(o, why) != NB_OK) {
         nb_optim_free(o);
         return NULL;
     }
@@ -201,7 +232,8 @@ void nb_optim_free(nb_optim *o)
     if (!o)
         return;
     nbi_heap heap = o->heap;
-    nb_program_free(o->program);
+    nb_program_free(o->program[0]);
+    nb_program_free(o->program[1]);
     nbi_arena_free(&o->scratch);
     nbi_resize(&heap, o->group, (size_t)o->groups * sizeof *o->group, 0);
     nbi_resize(&heap, o, sizeof *o, 0);
@@ -217,9 +249,13 @@ nb_code nb_optim_set_group(nb_optim *o, const char *group, const nb_optim_group 
     now.times = now.times == 0 ? 1 : now.times;
     for (int32_t k = 0; k < o->groups; k++)
         if (!strcmp(o->params->group[k], group)) {
-            const nb_code code = check_group(&now, why);
-            if (code == NB_OK)
-                o->group[k] = now;
+            const nb_optim_group before = o->group[k];
+            nb_code code = check_group(&now, why);
+            if (code != NB_OK)
+                return code;
+            o->group[k] = now;
+            code = make_programs(o, why);
+            o->group[k] = code == NB_OK ? now : before;
             return code;
         }
     return nbi_because(why, NB_ERR_ARGUMENT, "optim: set_group: there is no group \"%.99s\"",
@@ -247,6 +283,7 @@ nb_code nb_optim_set_steps(nb_optim *o, int64_t steps, nb_reason *why)
         return nbi_because(why, NB_ERR_ARGUMENT, "optim: %lld is no number of steps made",
                            (long long)steps);
     o->steps = steps;
+    o->calm = false;
     return NB_OK;
 }
 
@@ -264,12 +301,29 @@ void *nb_optim_state(const nb_optim *o, int32_t k, const char **name)
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
+/* Whether the squares of gradients, of which this is the sum, and of roots are in range; and what is lost
+ * below it is nothing beside the positive numbers. */
+static bool is_tame(const nb_optim *o, double squares)
+{
+    const nb_params *p = o->params;
+    const double limit = p->dtype == NB_F64 ? 1e300 : 1e36;
+    bool tame = o->rule.roots && squares <= limit;
+    for (int32_t k = 0; k < o->groups; k++)
+        tame = tame && o->group[k].l2 == 0; /* which would add to the gradient */
+    for (int32_t k = 0; k < o->rule.numbers; k++)
+        tame = tame && !(o->rule.positives >> k & 1 && o->rule.number[k] < 1e-12);
+    for (int32_t k = 0; tame && !o->calm && k < o->rule.states; k++)
+        if (o->rule.roots >> k & 1)
+            tame = nbi_squares(p->dtype, nb_optim_state(o, k, NULL), p->params.size) <= 2 * limit;
+    return tame;
+}
+
 /* Makes the code for all spans; *longest is the one that comes first. */
-static nb_code make_ready(nb_optim *o, nbi_span *longest, nb_reason *why)
+static nb_code make_ready(nb_optim *o, const nb_program *program, nbi_span *longest, nb_reason *why)
 {
     *longest = (nbi_span){0};
     for (nbi_span s = {0}; nbi_span_next(o->params, &s);) {
-        if (!nbi_code_for(o->program, o->params->dtype, s.size, true, o->shared, o->summed))
+        if (!nbi_code_for(program, o->params->dtype, s.size, true, o->shared, o->summed))
             return nbi_because(why, NB_ERR_MEMORY, "optim: out of memory for the rule's code");
         if (s.size > longest->size)
             *longest = s;
@@ -294,7 +348,7 @@ static void numbers_for(const nb_optim *o, int32_t group, double *number)
         number[OWN + k] = o->rule.fractions >> k & 1 ? 1 - o->rule.number[k] : o->rule.number[k];
 }
 
-static nb_code replay(nb_optim *o, const nbi_span *s, nb_reason *why)
+static nb_code replay(nb_optim *o, const nb_program *program, const nbi_span *s, nb_reason *why)
 {
     nb_params *p = o->params;
     double number[NUMBERS] = {0};
@@ -314,7 +368,7 @@ static nb_code replay(nb_optim *o, const nbi_span *s, nb_reason *why)
         .lanes = s->size, .in = in, .out = out, .dtype = p->dtype, .in_place = true};
     const nbi_crew crew = {.pool = o->pool};
     const nb_code code =
-        nbi_program_run(o->program, &r, o->shared, o->summed, &crew, &o->scratch, why);
+        nbi_program_run(program, &r, o->shared, o->summed, &crew, &o->scratch, why);
     nbi_give_back_all(&o->scratch);
     return code;
 }
@@ -322,23 +376,28 @@ static nb_code replay(nb_optim *o, const nbi_span *s, nb_reason *why)
 nb_code nb_optim_step(nb_optim *o, nb_reason *why)
 {
     nbi_span longest;
+    double squares;
     if (!o)
         return nbi_because(why, NB_ERR_ARGUMENT, "optim: step: the optimizer is NULL");
-    nb_code code = nbi_gradients_check(o->params, "optim", why);
+    nb_code code = nbi_gradients_check(o->params, "optim", &squares, why);
     if (code == NB_OK && o->params->states != (size_t)o->rule.states)
         code = nbi_because(why, NB_ERR_ARGUMENT,
                            "optim: the parameters' state has been taken for something else");
-    if (code == NB_OK)
-        code = make_ready(o, &longest, why);
+    if (code != NB_OK)
+        return code;
+    const bool tame = is_tame(o, squares);
+    const nb_program *program = o->program[tame];
+    code = make_ready(o, program, &longest, why);
     if (code != NB_OK)
         return code;
     if (o->rule.prepare)
         o->rule.prepare(o->steps + 1, o->rule.number);
     if (longest.size)
-        code = replay(o, &longest, why);
+        code = replay(o, program, &longest, why);
     for (nbi_span s = {0}; code == NB_OK && nbi_span_next(o->params, &s);)
         if (s.offset != longest.offset)
-            code = replay(o, &s, why);
+            code = replay(o, program, &s, why);
     o->steps += code == NB_OK;
+    o->calm = tame && code == NB_OK;
     return code;
 }

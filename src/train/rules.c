@@ -4,10 +4,10 @@
  * Where others keep the mean of squares v, these keep its root s: then s has the range of gradients, and
  * one of 1e200 (or 1e30 in float) is no overflow. The mean of two squares is a hypotenuse,
  *
- *     sqrt(beta s^2 + (1 - beta) g^2) = nb_hypot(sqrt(beta) s, sqrt(1 - beta) g)
- *     nb_hypot(a, b) = h sqrt(1 + (l / h)^2),     h, l the larger and the smaller of |a| and |b|
+ *     sqrt(beta s^2 + (1 - beta) g^2) = hypot(sqrt(beta) s, sqrt(1 - beta) g)
  *
- * and where Adam has the root of v its s is ready. Its bias corrections c1 = 1 - beta1^t and
+ * which costs more than the root on the left; so that is taken where the squares are known to be in
+ * range (h->tame). And where Adam has the root of v its s is ready. Its bias corrections c1 = 1 - beta1^t and
  * c2 = sqrt(1 - beta2^t) go into two numbers that are the same for all elements, so that an element costs
  * one quotient and nothing overflows on the way:
  *
@@ -16,13 +16,12 @@
  * 1 - beta^t is -expm1(t log beta): 1 - pow(beta, t) loses digits for small t. Rules see d = 1 - beta, of
  * which a float has all digits; log beta is log1p(-d).
  */
+#include "base/reason.h"
+
 #include <math.h>
 #include <nabla/ops.h>
 #include <nabla/optim.h>
-#include <nabla/inline.h>
 #include <string.h>
-
-#include "base/reason.h"
 
 enum { D1, D2, EPS, PSI, NOW, NEXT, PRODUCT, AT }; /* numbers of Adam and its kin */
 
@@ -32,9 +31,12 @@ static nb_var mix(nb_var d, nb_var x, nb_var y)
     return nb_add(nb_mul(nb_sub(1, d), x), nb_mul(d, y));
 }
 
-static nb_var mixed(nb_var d, nb_var x, nb_var y)
+static nb_var mixed(const nb_hyper *h, nb_var d, nb_var x, nb_var y)
 {
-    return nb_hypot(nb_mul(nb_sqrt(nb_sub(1, d)), x), nb_mul(nb_sqrt(d), y));
+    nb_var keep = nb_sub(1, d);
+    if (h->tame)
+        return nb_sqrt(nb_add(nb_mul(nb_mul(keep, x), x), nb_mul(nb_mul(d, y), y)));
+    return nb_hypot(nb_mul(nb_sqrt(keep), x), nb_mul(nb_sqrt(d), y));
 }
 
 /* 1 - beta^t */
@@ -70,23 +72,23 @@ static nb_var adagrad(nb_var p, nb_var g, nb_var *s, const nb_hyper *h)
 
 static nb_var rmsprop(nb_var p, nb_var g, nb_var *s, const nb_hyper *h)
 {
-    s[0] = mixed(h->own[0], s[0], g);
+    s[0] = mixed(h, h->own[0], s[0], g);
     return nb_sub(p, nb_mul(h->rate, nb_div(g, nb_add(s[0], h->own[1]))));
 }
 
 static nb_var rmsprop_nesterov(nb_var p, nb_var g, nb_var *s, const nb_hyper *h)
 {
-    const nb_hyper outer = {h->rate, h->step, h->own + 2};
-    s[0] = mixed(h->own[0], s[0], g);
+    const nb_hyper outer = {h->rate, h->step, h->own + 2, h->tame};
+    s[0] = mixed(h, h->own[0], s[0], g);
     return nesterov(p, nb_div(g, nb_add(s[0], h->own[1])), s + 1, &outer);
 }
 
 static nb_var adadelta(nb_var p, nb_var g, nb_var *s, const nb_hyper *h)
 {
     nb_var e = nb_sqrt(h->own[1]);
-    s[0] = mixed(h->own[0], s[0], g);
+    s[0] = mixed(h, h->own[0], s[0], g);
     nb_var d = nb_mul(nb_div(g, nb_hypot(s[0], e)), nb_hypot(s[1], e));
-    s[1] = mixed(h->own[0], s[1], d);
+    s[1] = mixed(h, h->own[0], s[1], d);
     return nb_sub(p, nb_mul(h->rate, d));
 }
 
@@ -106,14 +108,14 @@ static nb_var adam_with(nb_var p, nb_var m, nb_var s, const nb_hyper *h)
 static nb_var adam(nb_var p, nb_var g, nb_var *s, const nb_hyper *h)
 {
     s[0] = mix(h->own[D1], s[0], g);
-    s[1] = mixed(h->own[D2], s[1], g);
+    s[1] = mixed(h, h->own[D2], s[1], g);
     return adam_with(p, s[0], s[1], h);
 }
 
 static nb_var amsgrad(nb_var p, nb_var g, nb_var *s, const nb_hyper *h)
 {
     s[0] = mix(h->own[D1], s[0], g);
-    s[1] = mixed(h->own[D2], s[1], g);
+    s[1] = mixed(h, h->own[D2], s[1], g);
     s[2] = nb_max(s[2], s[1]);
     return adam_with(p, s[0], s[2], h);
 }
@@ -130,7 +132,7 @@ static nb_var nadam(nb_var p, nb_var g, nb_var *s, const nb_hyper *h)
 {
     const nb_var *n = h->own;
     s[0] = mix(n[D1], s[0], g);
-    s[1] = mixed(n[D2], s[1], g);
+    s[1] = mixed(h, n[D2], s[1], g);
     nb_var c2, q = denominator(s[1], h, &c2), rate = nb_mul(h->rate, c2);
     nb_var by_g = nb_div(nb_sub(1, n[NOW]), nb_sub(1, n[PRODUCT]));
     nb_var by_m = nb_div(n[NEXT], nb_sub(1, nb_mul(n[PRODUCT], n[NEXT])));
@@ -166,9 +168,9 @@ static nb_var lion(nb_var p, nb_var g, nb_var *m, const nb_hyper *h)
 #define STATES(n, ...)  .states = n, .state = {__VA_ARGS__}
 #define NAMES(n, ...)   .numbers = n, .number_name = {__VA_ARGS__}
 #define VALUES(...)     .number = {__VA_ARGS__}
-#define MOMENTS         STATES(2, "mean", "root")
+#define MOMENTS         STATES(2, "mean", "root"), .roots = 2
 #define ADAM_NUMBERS    NAMES(3, "beta1", "beta2", "eps"), VALUES(0.9, 0.999, 1e-8), .fractions = 3
-#define RMSPROP_NUMBERS VALUES(0.99, 1e-8, 0.9), .positives = 2
+#define RMSPROP_NUMBERS VALUES(0.99, 1e-8, 0.9), .positives = 2, .roots = 1
 
 static const nb_update rules[NB_UPDATE_COUNT] = {
     [NB_SGD] = {.update = sgd},
@@ -204,6 +206,7 @@ static const nb_update rules[NB_UPDATE_COUNT] = {
     [NB_ADAMW] = {.update = adam, MOMENTS, ADAM_NUMBERS, .positives = 4, .decay = 0.01},
     [NB_AMSGRAD] = {.update = amsgrad,
                     STATES(3, "mean", "root", "greatest"),
+                    .roots = 6,
                     ADAM_NUMBERS,
                     .positives = 4},
     [NB_ADAMAX] = {.update = adamax, STATES(2, "mean", "greatest"), ADAM_NUMBERS, .positives = 4},

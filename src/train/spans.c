@@ -1,8 +1,9 @@
 /*
  * Spans, and the look at gradients that comes before anything is changed by them.
  *
- * x 0 is 0 for every finite x and NaN for others, and a sum with a NaN in it is NaN: so whether an array
- * is finite is one pass without a branch. Where it is not, a second one finds the place.
+ * A sum of squares is finite only if all of its terms are: so whether an array is finite, and that it is
+ * far from the ends of the range, is told by one pass without a branch. Where the sum is not finite, a
+ * second one finds the place, or that squares were too large and nothing else.
  */
 #include "train/spans.h"
 
@@ -26,28 +27,27 @@ bool nbi_span_next(const nb_params *p, nbi_span *s)
     return true;
 }
 
-#define FINITE(name, real)                     \
-    static bool name(const real *x, int64_t n) \
-    {                                          \
-        real sum[AT_ONCE] = {0}, all = 0;      \
-        int64_t i = 0;                         \
-        for (; i + AT_ONCE <= n; i += AT_ONCE) \
-            for (int j = 0; j < AT_ONCE; j++)  \
-                sum[j] += x[i + j] * 0;        \
-        for (; i < n; i++)                     \
-            all += x[i] * 0;                   \
-        for (int j = 0; j < AT_ONCE; j++)      \
-            all += sum[j];                     \
-        return all == 0;                       \
+#define SQUARES(name, real)                      \
+    static double name(const real *x, int64_t n) \
+    {                                            \
+        real sum[AT_ONCE] = {0}, all = 0;        \
+        int64_t i = 0;                           \
+        for (; i + AT_ONCE <= n; i += AT_ONCE)   \
+            for (int j = 0; j < AT_ONCE; j++)    \
+                sum[j] += x[i + j] * x[i + j];   \
+        for (; i < n; i++)                       \
+            all += x[i] * x[i];                  \
+        for (int j = 0; j < AT_ONCE; j++)        \
+            all += sum[j];                       \
+        return (double)all;                      \
     }
-FINITE(finite_f64, double)
-FINITE(finite_f32, float)
-#undef FINITE
+SQUARES(squares_f64, double)
+SQUARES(squares_f32, float)
+#undef SQUARES
 
-static bool all_finite(const nb_params *p, int64_t offset, int64_t n)
+double nbi_squares(nb_dtype d, const void *x, int64_t n)
 {
-    return p->dtype == NB_F64 ? finite_f64((const double *)p->grads + offset, n)
-                              : finite_f32((const float *)p->grads + offset, n);
+    return d == NB_F64 ? squares_f64(x, n) : squares_f32(x, n);
 }
 
 static nb_code tell_where(const nb_params *p, const char *who, nb_reason *why)
@@ -67,16 +67,17 @@ static nb_code tell_where(const nb_params *p, const char *who, nb_reason *why)
     return NB_OK;
 }
 
-nb_code nbi_gradients_check(nb_params *p, const char *who, nb_reason *why)
+nb_code nbi_gradients_check(nb_params *p, const char *who, double *squares, nb_reason *why)
 {
-    bool all = true;
+    *squares = 0;
     if (!p)
         return nbi_because(why, NB_ERR_ARGUMENT, "%s: the parameters are NULL", who);
     if (nb_params_status(p) != NB_OK)
         return nbi_because(why, nb_params_status(p), "%s: %s", who, nb_params_message(p));
     if (!nbi_seal(p))
         return nbi_because(why, NB_ERR_MEMORY, "%s: out of memory for gradients", who);
-    for (nbi_span s = {0}; all && nbi_span_next(p, &s);)
-        all = all_finite(p, s.offset, s.size);
-    return all ? NB_OK : tell_where(p, who, why);
+    for (nbi_span s = {0}; nbi_span_next(p, &s);) {
+        *squares += nbi_squares(p->dtype, nbi_element_place(p->grads, p->dtype, s.offset), s.size);
+    }
+    return isfinite(*squares) ? NB_OK : tell_where(p, who, why);
 }

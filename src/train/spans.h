@@ -17,8 +17,11 @@ typedef struct nbi_span {
 /* Goes on to the next span, from one that is zeroed; false after the last. */
 bool nbi_span_next(const nb_params *p, nbi_span *s);
 
-/* NB_OK if p is usable and sealed and the gradients of all that learns are finite. `who` begins the
- * message; it names the parameter and the element. */
-nb_code nbi_gradients_check(nb_params *p, const char *who, nb_reason *why);
+/* NB_OK if p is usable and sealed and the gradients of all that learns are finite; the sum of their
+ * squares, roughly, goes to *squares, and is not finite if it overflows. `who` begins the message, which
+ * names the parameter and the element. */
+nb_code nbi_gradients_check(nb_params *p, const char *who, double *squares, nb_reason *why);
+/* In the precision of the numbers: to see their magnitude. */
+double nbi_squares(nb_dtype d, const void *x, int64_t n);
 
 #endif
