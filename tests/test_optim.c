@@ -250,22 +250,23 @@ START_TEST(groups_and_frozen)
     nb_params *p = params_of(_i, 6, NULL);
     const nb_optim_options options = {nb_update_of(NB_SGD), .rate = 0.5, .decay = 0.1, .l2 = 0.2};
     nb_optim *o = nb_optim_new(p, &options, NULL);
-    ck_assert_int_eq(nb_optim_set_group(o, "head", &(nb_optim_group){.times = 0.25}, NULL), NB_OK);
+    ck_assert_int_eq(
+        nb_optim_set_group(o, "head", &(nb_optim_group){.times = 0.25, .decay = 0.4}, NULL), NB_OK);
     for (int i = 0; i < 6; i++) {
         set(nb_params_values(p), _i, i, 2);
         set(nb_params_grads(p), _i, i, 3);
     }
-    ok(o); /* a: 2 (1 - 0.5 0.1) - 0.5 (3 + 0.2 2); b: 2 - 0.125 3 */
+    ok(o); /* a: 2 (1 - 0.5 0.1) - 0.5 (3 + 0.2 2); b: 2 (1 - 0.125 0.4) - 0.125 3 */
     ck_assert_double_eq_tol(get(nb_params_values(p), _i, 2), 0.2, 1e-6);
-    ck_assert_double_eq_tol(get(nb_params_values(p), _i, 3), 1.625, 1e-6);
+    ck_assert_double_eq_tol(get(nb_params_values(p), _i, 3), 1.525, 1e-6);
     ck_assert_int_eq(nb_optim_set_rate(o, 1, NULL), NB_OK);
     nb_params_freeze_group(p, "", true);
-    ok(o); /* a stays; b: 1.625 - 0.25 3 */
+    ok(o); /* a stays; b: 1.525 (1 - 0.25 0.4) - 0.25 3 */
     ck_assert_double_eq_tol(get(nb_params_values(p), _i, 0), 0.2, 1e-6);
-    ck_assert_double_eq_tol(get(nb_params_values(p), _i, 5), 0.875, 1e-6);
+    ck_assert_double_eq_tol(get(nb_params_values(p), _i, 5), 0.6225, 1e-6);
     nb_params_freeze_group(p, "head", true);
     ok(o);
-    ck_assert_double_eq_tol(get(nb_params_values(p), _i, 5), 0.875, 1e-6);
+    ck_assert_double_eq_tol(get(nb_params_values(p), _i, 5), 0.6225, 1e-6);
     nb_params_freeze_group(p, "", false);
     ck_assert_int_eq(nb_optim_set_rate(o, 0, NULL), NB_OK);
     ok(o);
