@@ -218,7 +218,8 @@ nb_optim *nb_optim_new(nb_params *p, const nb_optim_options *options, nb_reason 
         nb_optim_free(o);
         return NULL;
     }
-    memset(p->state, 0, states ? states * (size_t)p->params.size * nbi_width(p->dtype) : 0);
+    if (states)
+        memset(p->state, 0, states * (size_t)p->params.size * nbi_width(p->dtype));
     o->shared[states + 2] = 1;
     if (make_programs(o, why) != NB_OK) {
         nb_optim_free(o);
