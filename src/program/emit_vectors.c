@@ -29,7 +29,7 @@ static void print_text(const nbi_emission *e, const char *const *lines)
 static const char *const open_vectors[] = {
     "\n",
     "#if defined __clang__ || (defined __GNUC__ && __GNUC__ >= 12)\n",
-    "#if defined __AVX512F__\n",
+    "#if defined __AVX512F__ && defined __AVX512DQ__\n",
     "#define @_BYTES 64\n",
     "#elif defined __AVX__\n",
     "#define @_BYTES 32\n",
@@ -129,22 +129,33 @@ static const char *const open_vectors[] = {
     "}\n",
     NULL};
 
-/* A called row, lane by lane. */
+/* A called row: by its vector function, where there is one; else lane by lane. */
 static void print_lane_call(const nbi_emission *e, uint32_t row)
 {
-    static const char *const operands[] = {"x", "y", "z"};
+    static const char *const operands[] = {"x", "y", "z"}, *const lists[] = {"", "x", "x, y"};
     const nbi_printer w = {.to = e->to, .name = e->options.name, .dtype = e->options.dtype};
     const int arity = nbi_dag_arity(row);
     const char *name = e->options.name;
+    char function[NBI_EMIT_NAME];
+    const bool whole = e->options.dtype == NB_F64 && nbi_emit_lane_file(row, function);
     fprintf(e->to, "\n%s_INLINE %s_vec %s_lanes_%s(", name, name, name, nbi_dag_name(row));
     for (int k = 0; k < arity; k++)
         fprintf(e->to, "%s%s_vec %s", k ? ", " : "", name, operands[k]);
-    fprintf(e->to, ")\n{\n    for (int l = 0; l < %s_LANES; l++)\n        x[l] = ", name);
+    fputs(")\n{\n", e->to);
+    if (whole)
+        fprintf(e->to, "#ifdef %s_FUNCTIONS\n    return %s(%s);\n#else\n", name, function,
+                lists[arity]);
+    fprintf(e->to, "    for (int l = 0; l < %s_LANES; l++)\n        x[l] = ", name);
     const bool wide = nbi_emit_call(&w, row);
     for (int k = 0; k < arity; k++)
         fprintf(e->to, "%s%s%s[l]", k ? ", " : "(", wide ? "(double)" : "", operands[k]);
-    fputs(");\n    return x;\n}\n", e->to);
+    fprintf(e->to, ");\n    return x;\n%s}\n", whole ? "#endif\n" : "");
 }
+
+/* Vector functions need fused products and sums. */
+static const char *const open_functions[] = {
+    "\n", "#if ((@_BYTES == 64 || defined __AVX2__) && defined __FMA__) || defined __aarch64__\n",
+    "#define @_FUNCTIONS\n", "#define VEC_BYTES @_BYTES\n", NULL};
 
 /* Compilers do not make one instruction of square roots that might set errno. */
 static const char *const lanes_sqrt[] = {"\n",
@@ -169,6 +180,11 @@ static const char *const lanes_waves[] = {
     "\n",
     "@_INLINE void @_lanes_waves(@_vec x, @_vec *s, @_vec *c)\n",
     "{\n",
+    "#ifdef @_FUNCTIONS\n",
+    "    const f64s_waves v = sincos_lane(x);\n",
+    "    *s = v.sin;\n",
+    "    *c = v.cos;\n",
+    "#else\n",
     "    $ t[2][@_LANES];\n",
     "    for (int l = 0; l < @_LANES; l++) {\n",
     "        t[0][l] = ($)sin((double)x[l]);\n",
@@ -176,6 +192,7 @@ static const char *const lanes_waves[] = {
     "    }\n",
     "    __builtin_memcpy(s, t[0], sizeof *s);\n",
     "    __builtin_memcpy(c, t[1], sizeof *c);\n",
+    "#endif\n",
     "}\n",
     NULL};
 
@@ -183,6 +200,11 @@ void nbi_emit_vectors(const nbi_emission *e)
 {
     fprintf(e->to, "\n#define %s_SIZE %d\n", e->options.name, e->options.dtype == NB_F64 ? 8 : 4);
     print_text(e, open_vectors);
+    if (e->options.dtype == NB_F64) {
+        print_text(e, open_functions);
+        nbi_emit_lane_functions(e);
+        fputs("#endif\n", e->to);
+    }
     if (e->waves)
         print_text(e, lanes_waves);
     for (uint32_t row = 0; row < NBI_ROWS; row++)
