@@ -85,6 +85,8 @@ void nbi_emit_prototype(const nbi_emission *e, FILE *to, bool batch, const char 
 void nbi_emit_lane(const nbi_emission *e);
 /* A node that is an input, as a constant read from its argument. */
 void nbi_emit_input(const nbi_emission *e, uint32_t i);
+/* The vectors that the function over a batch works on. */
+void nbi_emit_vectors(const nbi_emission *e);
 /* False if there is no memory. */
 bool nbi_emit_batch(const nbi_emission *e);
 
