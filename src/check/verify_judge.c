@@ -186,7 +186,9 @@ bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim, nb_c
         if (!nbi_search(c, line, j, claim, i ? s.value : 0, from, top, &s))
             return false;
         from = 0;
-        const bool good = nbi_resolved(c, line, &s, claim), off = nbi_differs(c, &s, claim);
+        const bool off = nbi_differs(c, &s, claim);
+        const bool clear = s.finite && s.estimate <= 1e-3 * fabs(claim - s.value);
+        const bool good = clear || nbi_resolved(c, line, &s, claim);
         if (i == 0 || good)
             figures(to, &s);
         agreed = agreed || (good && !off);
