@@ -9,7 +9,8 @@
  *     a bend stays         a kink, with a slope to either side
  *     a step stays         a jump: there is no limit
  *     all is steady        and another table, at another step, says the same: the claim is wrong,
- *                          unless a node of the graph has a kink here that others hide
+ *                          unless a node of the graph has a kink here that others hide, or longer
+ *                          steps agree with the claim and what they overlook is of rounding's size
  *
  * What is not resolved at any step is too noisy to tell. It never counts against the claim.
  */
@@ -17,7 +18,7 @@
 
 #include <math.h>
 
-enum { RESTARTS = 4, LADDER = 48 };
+enum { RESTARTS = 4, LADDER = 48, AFAR = 3 };
 
 static double larger(double a, double b) { return fmax(fabs(a), fabs(b)); }
 
@@ -26,9 +27,9 @@ static double larger(double a, double b) { return fmax(fabs(a), fabs(b)); }
 typedef enum sight { STEADY, MOVED, BENT, JUMPED, BLIND } sight;
 
 /* Down from s->h, as long as noise leaves to see what differs by `gap`. `at` is where it ended, or
- * where something moved. False: the check is over. */
+ * where something moved, `least` the last rung. False: the check is over. */
 static bool climb_down(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
-                       double gap, sight *seen, nbi_rung *at)
+                       double gap, sight *seen, nbi_rung *at, double *least)
 {
     nbi_rung first = {0}, now;
     int rungs = 0, bent = 0, level = 0;
@@ -49,6 +50,7 @@ static bool climb_down(nbi_verify *c, const nbi_line *line, size_t j, const nbi_
             break;
         if (!rungs++)
             first = now;
+        *least = now.h;
         const double bend = fabs(now.right - now.left), was = fabs(first.right - first.left);
         level += fabs(now.step) > 0.6 * fabs(first.step) && now.h < 0.5 * first.h;
         bent += bend > 0.5 * was && bend > gap / 16 && bend > 16 * sigma / step;
@@ -98,17 +100,37 @@ static void figures(nb_check_coordinate *to, const nbi_slope *s)
     to->step = s->h;
 }
 
-static void kink(nbi_verify *c, const nbi_line *line, const nbi_slope *s, nb_check_coordinate *to,
-                 double h)
+/* The slopes to the two sides, with the curvature taken out: between the step of the table, which is
+ * long, and the shortest at which they are seen. */
+static bool sides(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s, double least,
+                  nb_check_coordinate *to)
 {
-    const double low = fmin(s->left, s->right), high = fmax(s->left, s->right);
-    const double slack = 1e-3 * (high - low) + c->tol * larger(low, high);
-    to->verdict = NB_VERDICT_KINK;
+    nbi_rung whole, half;
+    const double h = nbi_step(c, line, sqrt(s->h) * sqrt(least));
+    const double h_half = nbi_step(c, line, h / 2);
     to->left = s->left;
     to->right = s->right;
+    if (h <= 0 || h_half <= 0)
+        return true;
+    if (!nbi_look(c, line, j, h, &whole) || !nbi_look(c, line, j, h_half, &half))
+        return false;
+    to->left = 2 * half.left - whole.left;
+    to->right = 2 * half.right - whole.right;
+    return true;
+}
+
+static bool kink(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
+                 nb_check_coordinate *to, double h, double least)
+{
+    if (!sides(c, line, j, s, least, to))
+        return false;
+    const double low = fmin(to->left, to->right), high = fmax(to->left, to->right);
+    const double slack = 1e-3 * (high - low) + c->tol * larger(low, high);
+    to->verdict = NB_VERDICT_KINK;
     to->between = to->analytic >= low - slack && to->analytic <= high + slack;
     if (c->s->bend && !to->at.found)
         c->s->bend(c, line, h, &to->at);
+    return true;
 }
 
 static void jumped(nbi_verify *c, const nbi_line *line, nb_check_coordinate *to, double h)
@@ -144,10 +166,11 @@ static bool suspicion(nbi_verify *c, const nbi_line *line, size_t j, const nbi_s
 {
     sight seen;
     nbi_rung at = {0};
+    double least = s->h;
     bool yes = false;
     const bool off = nbi_differs(c, s, to->analytic);
     const double gap = off ? fabs(to->analytic - s->value) : fabs(s->bend);
-    if (!climb_down(c, line, j, s, gap, &seen, &at))
+    if (!climb_down(c, line, j, s, gap, &seen, &at, &least))
         return false;
     *from = seen == MOVED ? at.h : 0;
     *top = at.mute ? (double)INFINITY : at.h; /* what is not moved tells nothing of larger steps */
@@ -155,20 +178,46 @@ static bool suspicion(nbi_verify *c, const nbi_line *line, size_t j, const nbi_s
     if (seen == JUMPED) {
         jumped(c, line, to, at.h);
     } else if (seen == BENT) {
-        kink(c, line, s, to, at.h);
+        return kink(c, line, j, s, to, at.h, least);
     } else if (seen == STEADY && off) {
         if (!confirmed(c, line, j, s, to->analytic, &yes))
             return false;
         if (yes && c->s->bend)
             c->s->bend(c, line, at.h, &to->at);
         if (to->at.found)
-            kink(c, line, s, to, at.h);
-        else if (yes)
+            return kink(c, line, j, s, to, at.h, least);
+        if (yes)
             to->verdict = NB_VERDICT_WRONG;
     } else if (seen == STEADY || seen == BLIND) {
         to->verdict =
             !off && nbi_resolved(c, line, s, to->analytic) ? NB_VERDICT_RIGHT : NB_VERDICT_NOISY;
     }
+    return true;
+}
+
+/* Whether longer steps agree with the claim, one after the other, though short ones do not. Where what
+ * the two differ by is small beside the values, that is the grain of their rounding seen from too
+ * near: between two of its steps a function can be smooth, with a slope of its own. The error of the
+ * differences is then what the scales differ by. */
+static bool look_from_afar(nbi_verify *c, const nbi_line *line, size_t j, nb_check_coordinate *to)
+{
+    nbi_rung now;
+    int alike = 0;
+    const double gap = fabs(to->analytic - to->numeric), unit = nbi_line_unit(c, line);
+    if (!(gap * to->step <= 1e-6 * fabs(c->y0[j])) || !(gap > to->estimate))
+        return true;
+    for (double h = 16 * to->step; h < unit / 4 && alike < AFAR; h *= 4) {
+        const double step = nbi_step(c, line, h);
+        if (step <= 0)
+            break;
+        if (!nbi_look(c, line, j, step, &now))
+            return false;
+        alike = fabs(now.slope - to->analytic) <= gap / 64 ? alike + 1 : 0;
+    }
+    if (alike < AFAR)
+        return true;
+    to->estimate = gap;
+    to->verdict = to->verdict == NB_VERDICT_WRONG ? NB_VERDICT_NOISY : to->verdict;
     return true;
 }
 
@@ -205,6 +254,9 @@ bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim, nb_c
     }
     if (to->verdict == NB_VERDICT_NOISY && agreed)
         to->verdict = NB_VERDICT_RIGHT;
+    if ((to->verdict == NB_VERDICT_WRONG || to->verdict == NB_VERDICT_NOISY) &&
+        !look_from_afar(c, line, j, to))
+        return false;
     to->evaluations = (int)(c->r->evaluations - before);
     return true;
 }
