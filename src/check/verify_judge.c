@@ -27,9 +27,9 @@ static double larger(double a, double b) { return fmax(fabs(a), fabs(b)); }
 typedef enum sight { STEADY, MOVED, BENT, JUMPED, BLIND } sight;
 
 /* Down from s->h, as long as noise leaves to see what differs by `gap`. `at` is where it ended, or
- * where something moved, `least` the last rung. False: the check is over. */
+ * where something moved. False: the check is over. */
 static bool climb_down(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
-                       double gap, sight *seen, nbi_rung *at, double *least)
+                       double gap, sight *seen, nbi_rung *at)
 {
     nbi_rung first = {0}, now;
     int rungs = 0, bent = 0, level = 0;
@@ -50,7 +50,6 @@ static bool climb_down(nbi_verify *c, const nbi_line *line, size_t j, const nbi_
             break;
         if (!rungs++)
             first = now;
-        *least = now.h;
         const double bend = fabs(now.right - now.left), was = fabs(first.right - first.left);
         level += fabs(now.step) > 0.6 * fabs(first.step) && now.h < 0.5 * first.h;
         bent += bend > 0.5 * was && bend > gap / 16 && bend > 16 * sigma / step;
@@ -100,29 +99,38 @@ static void figures(nb_check_coordinate *to, const nbi_slope *s)
     to->step = s->h;
 }
 
-/* The slopes to the two sides, with the curvature taken out: between the step of the table, which is
- * long, and the shortest at which they are seen. */
-static bool sides(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s, double least,
+/* The slopes to the two sides, with the curvature taken out, where two steps in a row agree best on
+ * them. Steps that see another bend than the table, which was taken at the point, see too much. */
+static bool sides(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
                   nb_check_coordinate *to)
 {
     nbi_rung whole, half;
-    const double h = nbi_step(c, line, sqrt(s->h) * sqrt(least));
-    const double h_half = nbi_step(c, line, h / 2);
+    double best = (double)INFINITY, left = (double)NAN, right = (double)NAN;
     to->left = s->left;
     to->right = s->right;
-    if (h <= 0 || h_half <= 0)
-        return true;
-    if (!nbi_look(c, line, j, h, &whole) || !nbi_look(c, line, j, h_half, &half))
-        return false;
-    to->left = 2 * half.left - whole.left;
-    to->right = 2 * half.right - whole.right;
+    for (double h = ldexp(nbi_line_unit(c, line), -4); h >= s->h / 8; h /= 8) {
+        const double step = nbi_step(c, line, h), part = nbi_step(c, line, h / 2);
+        if (step <= 0 || part <= 0)
+            break;
+        if (!nbi_look(c, line, j, step, &whole) || !nbi_look(c, line, j, part, &half))
+            return false;
+        const double l = 2 * half.left - whole.left, r = 2 * half.right - whole.right;
+        const double change = fabs(l - left) + fabs(r - right);
+        if (change < best && fabs(r - l - s->bend) <= 0.02 * fabs(s->bend)) {
+            best = change;
+            to->left = l;
+            to->right = r;
+        }
+        left = l;
+        right = r;
+    }
     return true;
 }
 
 static bool kink(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
-                 nb_check_coordinate *to, double h, double least)
+                 nb_check_coordinate *to, double h)
 {
-    if (!sides(c, line, j, s, least, to))
+    if (!sides(c, line, j, s, to))
         return false;
     const double low = fmin(to->left, to->right), high = fmax(to->left, to->right);
     const double slack = 1e-3 * (high - low) + c->tol * larger(low, high);
@@ -166,11 +174,10 @@ static bool suspicion(nbi_verify *c, const nbi_line *line, size_t j, const nbi_s
 {
     sight seen;
     nbi_rung at = {0};
-    double least = s->h;
     bool yes = false;
     const bool off = nbi_differs(c, s, to->analytic);
     const double gap = off ? fabs(to->analytic - s->value) : fabs(s->bend);
-    if (!climb_down(c, line, j, s, gap, &seen, &at, &least))
+    if (!climb_down(c, line, j, s, gap, &seen, &at))
         return false;
     *from = seen == MOVED ? at.h : 0;
     *top = at.mute ? (double)INFINITY : at.h; /* what is not moved tells nothing of larger steps */
@@ -178,14 +185,14 @@ static bool suspicion(nbi_verify *c, const nbi_line *line, size_t j, const nbi_s
     if (seen == JUMPED) {
         jumped(c, line, to, at.h);
     } else if (seen == BENT) {
-        return kink(c, line, j, s, to, at.h, least);
+        return kink(c, line, j, s, to, at.h);
     } else if (seen == STEADY && off) {
         if (!confirmed(c, line, j, s, to->analytic, &yes))
             return false;
         if (yes && c->s->bend)
             c->s->bend(c, line, at.h, &to->at);
         if (to->at.found)
-            return kink(c, line, j, s, to, at.h, least);
+            return kink(c, line, j, s, to, at.h);
         if (yes)
             to->verdict = NB_VERDICT_WRONG;
     } else if (seen == STEADY || seen == BLIND) {
