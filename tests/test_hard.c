@@ -240,7 +240,7 @@ static double unit_of(size_t i) { return pow(10, (double)(i % 13) - 6); }
 static double many_f(const double *x, size_t n, void *context)
 {
     const many m = *(const many *)context;
-    double sum = m == GREATEST ? -INFINITY : 0;
+    double sum = m == GREATEST ? -HUGE_VAL : 0;
     for (size_t i = 0; i < n; i++) {
         const double v = x[i], last = i ? x[i - 1] : 0;
         switch (m) {
