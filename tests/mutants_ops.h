@@ -358,12 +358,12 @@ static void power_pull(const pull *p)
 /* ---- the operations -------------------------------------------------------------------------- */
 
 /* kind, number of elements of the result, and of b */
-#define KINDS(X)                                                                               \
-    X(cube, DD, 0)                                                                             \
-    X(gemm, DD, DD)                                                                            \
-    X(bias, DD, D) X(soft, DD, 0) X(norm, DD, 0) X(mean, D, 0) X(drop, DD, 0) X(gather, DD, 0) \
-        X(pool, D, 0) X(conv, DD, 3) X(ratio, DD, DD) X(error, D, DD) X(gelu, DD, 0)           \
-            X(power, DD, DD)
+#define KINDS(X)                                                                              \
+    X(cube, DD, 0)                                                                            \
+    X(gemm, DD, DD)                                                                           \
+    X(bias, DD, D)                                                                            \
+    X(soft, DD, 0) X(norm, DD, 0) X(mean, D, 0) X(drop, DD, 0) X(gather, DD, 0) X(pool, D, 0) \
+        X(conv, DD, 3) X(ratio, DD, DD) X(error, D, DD) X(gelu, DD, 0) X(power, DD, DD)
 
 #define KIND_NAME(kind, out, second) OP_##kind,
 enum { KINDS(KIND_NAME) KIND_COUNT };
