@@ -308,8 +308,10 @@ START_TEST(survives_mutations)
         for (int n = 1 + round % 3; n > 0; n--) {
             const size_t at = 8 + nb_rng_bits(&rng) % (size - 16);
             const uint64_t v = nb_rng_bits(&rng);
-            copy[at] = v % 3 == 0 ? copy[at] ^ (uint8_t)(1 << v / 3 % 8)
-                                  : (uint8_t)(v / 3 % 5 ? v >> 32 : 255);
+            const uint64_t byte = v % 3 == 0  ? copy[at] ^ 1U << v / 3 % 8
+                                  : v / 3 % 5 ? v >> 32
+                                              : 255;
+            copy[at] = (uint8_t)byte;
         }
         if (round % 16)
             seal(copy, size);

@@ -28,9 +28,11 @@
  * Both functions return int if the program has guards (nb_guard): 1 if a lane left the branches
  * recorded, in which case its numbers mean nothing; else 0.
  *
- * Numbers agree with a replay's to about two units in the last place, as far as the same holds for the
- * functions of libm; what NaN, infinities and signed zeros do is the same. A program frozen `strict` forbids
- * the compiler to fuse products and sums; any other allows it, as replays do. Not for -ffast-math.
+ * Numbers agree with a replay's to two units in the last place where both have the same functions: one lane
+ * calls libm; in double, vectors on a machine with fused products and sums have the library's own, which
+ * the file takes along. What NaN and infinities do is the same. A program frozen `strict` forbids the compiler
+ * to fuse products and sums; any other allows it, as replays do, but not always the same ones. Not for
+ * -ffast-math.
  */
 #ifndef NABLA_EMIT_H
 #define NABLA_EMIT_H

@@ -124,10 +124,10 @@ typedef struct nb_replay {
     int64_t lanes;
     const nb_lanes *in, *out; /* one per argument of the program */
     nb_dtype dtype;           /* of all arrays, and of the arithmetic */
-    int64_t rows; /* so many replays, one after the other: shared inputs may change; 0 means 1 */
-    uint8_t *
-        left; /* [rows, lanes]: set to 1 where a guard would have gone the other way, else 0; NULL if
-                    * that is not asked for */
+    /* So many replays in one call, independent of one another; shared inputs may change. 0 means 1. */
+    int64_t rows;
+    /* [rows, lanes]: set to 1 where a guard would have gone the other way, else 0. NULL: not asked for. */
+    uint8_t *left;
     /* An output may stand exactly where an input does, and replaces it: an output per lane an input per
      * lane, a sum a shared input. */
     bool in_place;

@@ -75,6 +75,8 @@ struct nbi_verify {
     bool single;     /* arguments are floats */
     int stages;      /* of a table of differences */
     double *direction[NB_CHECK_DIRECTIONS]; /* [n] of screening */
+    /* along each, from the coordinates: claim less differences, and how far off that may be */
+    double off[NB_CHECK_DIRECTIONS], slack[NB_CHECK_DIRECTIONS];
     nbi_block *block;
     size_t n_block;
     int64_t sizes[16]; /* lengths of axes of what is not differentiated: batches, maybe */

@@ -269,7 +269,8 @@ nb_code nb_program_emit(const nb_program *p, const nb_emit *options, FILE *sourc
     nbi_emission e = {.p = p, .heap = &h, .options = options ? *options : (nb_emit){0}};
     if (!e.options.name)
         e.options.name = "program";
-    if (strlen(e.options.name) > NBI_EMIT_LONGEST || !nbi_emit_is_free(e.options.name))
+    if (strlen(e.options.name) > NBI_EMIT_LONGEST || !nbi_emit_is_free(e.options.name) ||
+        nbi_emit_occurs(e.options.name))
         return nbi_because(why, NB_ERR_ARGUMENT, "emit: \"%.80s\" cannot name a C function",
                            e.options.name);
     if (e.options.dtype != NB_F64 && e.options.dtype != NB_F32)

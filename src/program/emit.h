@@ -66,6 +66,12 @@ bool nbi_emit_is_call(uint32_t row);
 /* What stands before the arguments of a call of the row in the given type, and whether they are widened
  * to double, and the result rounded. Returns the latter. */
 bool nbi_emit_call(const nbi_printer *w, uint32_t row);
+/* Whether the functions that files take along define such a name. */
+bool nbi_emit_occurs(const char *name);
+/* The file of vector functions, by number, that has the row's, in double, and its name; 0 if none has. */
+int nbi_emit_lane_file(uint32_t row, char *function);
+/* Those files that the rows called by lanes need. */
+void nbi_emit_lane_functions(const nbi_emission *e);
 /* Functions that the rows called need and libm does not have. False if there is no memory. */
 bool nbi_emit_helpers(const nbi_emission *e);
 
@@ -85,6 +91,8 @@ void nbi_emit_prototype(const nbi_emission *e, FILE *to, bool batch, const char 
 void nbi_emit_lane(const nbi_emission *e);
 /* A node that is an input, as a constant read from its argument. */
 void nbi_emit_input(const nbi_emission *e, uint32_t i);
+/* The vectors that the function over a batch works on. */
+void nbi_emit_vectors(const nbi_emission *e);
 /* False if there is no memory. */
 bool nbi_emit_batch(const nbi_emission *e);
 

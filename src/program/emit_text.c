@@ -11,7 +11,7 @@
 #include <ctype.h>
 #include <math.h>
 
-#include "special_text.inc"
+#include "emit_text.inc"
 
 /* ---- what rows are --------------------------------------------------------------------------- */
 
@@ -116,110 +116,19 @@ void nbi_emit_number(FILE *to, nb_dtype dtype, double v)
 /* ---- names ----------------------------------------------------------------------------------- */
 
 /* Words of C and C++ that could be a name, and names that every printed file defines. */
-static const char *const taken[] = {"alignas",
-                                    "alignof",
-                                    "and",
-                                    "asm",
-                                    "auto",
-                                    "bool",
-                                    "break",
-                                    "case",
-                                    "catch",
-                                    "char",
-                                    "class",
-                                    "const",
-                                    "continue",
-                                    "default",
-                                    "delete",
-                                    "do",
-                                    "double",
-                                    "else",
-                                    "enum",
-                                    "explicit",
-                                    "export",
-                                    "extern",
-                                    "false",
-                                    "float",
-                                    "for",
-                                    "friend",
-                                    "goto",
-                                    "if",
-                                    "inline",
-                                    "int",
-                                    "long",
-                                    "mutable",
-                                    "namespace",
-                                    "new",
-                                    "not",
-                                    "operator",
-                                    "or",
-                                    "private",
-                                    "protected",
-                                    "public",
-                                    "register",
-                                    "requires",
-                                    "restrict",
-                                    "return",
-                                    "short",
-                                    "signed",
-                                    "sizeof",
-                                    "static",
-                                    "struct",
-                                    "switch",
-                                    "template",
-                                    "this",
-                                    "throw",
-                                    "true",
-                                    "try",
-                                    "typedef",
-                                    "typeid",
-                                    "typename",
-                                    "union",
-                                    "unsigned",
-                                    "using",
-                                    "virtual",
-                                    "void",
-                                    "volatile",
-                                    "while",
-                                    "xor",
-                                    "k",
-                                    "l",
-                                    "lanes",
-                                    "lane",
-                                    "left",
-                                    "size_t",
-                                    "int64_t",
-                                    "main",
-                                    "NAN",
-                                    "INFINITY",
-                                    "COUNT",
-                                    "pi",
-                                    "infinity",
-                                    "not_a_number",
-                                    "polynomial",
-                                    "gamma",
-                                    "tgamma",
-                                    "lgamma",
-                                    "lgamma_r",
-                                    "polygamma_negative",
-                                    "gamma_zeta",
-                                    "gamma_over_power",
-                                    "digamma_zero",
-                                    "digamma_zero_low",
-                                    "digamma_positive",
-                                    "digamma_asymptotic",
-                                    "digamma_near_zero",
-                                    "copysign",
-                                    "isnan",
-                                    "isinf",
-                                    "isfinite",
-                                    "y0",
-                                    "y1",
-                                    "yn",
-                                    "j0",
-                                    "j1",
-                                    "jn",
-                                    "memcpy"};
+static const char *const taken[] = {
+    "alignas",   "alignof",  "and",      "asm",      "auto",     "bool",    "break",     "case",
+    "catch",     "char",     "class",    "const",    "continue", "default", "delete",    "do",
+    "double",    "else",     "enum",     "explicit", "export",   "extern",  "false",     "float",
+    "for",       "friend",   "goto",     "if",       "inline",   "int",     "long",      "mutable",
+    "namespace", "new",      "not",      "operator", "or",       "private", "protected", "public",
+    "register",  "requires", "restrict", "return",   "short",    "signed",  "sizeof",    "static",
+    "struct",    "switch",   "template", "this",     "throw",    "true",    "try",       "typedef",
+    "typeid",    "typename", "union",    "unsigned", "using",    "virtual", "void",      "volatile",
+    "while",     "xor",      "k",        "l",        "lanes",    "lane",    "left",      "size_t",
+    "int64_t",   "main",     "NAN",      "INFINITY", "gamma",    "tgamma",  "lgamma",    "lgamma_r",
+    "copysign",  "isnan",    "isinf",    "isfinite", "y0",       "y1",      "yn",        "j0",
+    "j1",        "jn",       "memcpy"};
 
 /* What names in a function's body begin with, but for v12 and m12. */
 static const char *const local[] = {"nbi_", "row_", "in_", "out_", "sum_", "part_", "one_"};
@@ -239,6 +148,7 @@ bool nbi_emit_is_free(const char *name)
     }
     for (size_t k = 0; k < sizeof local / sizeof *local; k++)
         free = free && strncmp(name, local[k], strlen(local[k])) != 0;
+    free = free && !(isupper((unsigned char)*name) && nbi_emit_occurs(name)); /* macros */
     const size_t length = strlen(name);
     free = free && !(length > 3 && !strcmp(name + length - 3, "_at"));
     return free && !(strchr("vm", *name) && digits && !name[1 + digits]);
@@ -287,10 +197,70 @@ bool nbi_emit_names(nbi_heap *h, const nbi_argument *a, size_t n, char letter,
 
 /* ---- functions that libm lacks --------------------------------------------------------------- */
 
+static bool is_letter(char c) { return isalnum((unsigned char)c) || c == '_'; }
+
 static void print_lines(FILE *to, const char *const *lines)
 {
     for (; *lines; lines++)
         fputs(*lines, to);
+}
+
+/* Files of lane functions; each needs the first two. */
+static const char *const *const lane_files[] = {lanes_vector, lanes_vmath_f64, lanes_vmath_circular,
+                                                lanes_vmath_hyperbolic, lanes_vmath_power};
+enum { LANE_FILES = sizeof lane_files / sizeof *lane_files };
+
+/* Whether a text defines the name: in a line that begins at the margin, the name stands before what may
+ * follow one that is defined. */
+static bool defines(const char *const *lines, const char *name)
+{
+    const size_t n = strlen(name);
+    for (; *lines; lines++)
+        for (const char *at = *lines; **lines != ' ' && n && (at = strstr(at, name)); at += n) {
+            const char *next = at[n] == ' ' ? at + n + 1 : at + n;
+            const bool macro = !strncmp(*lines, "#define ", 8) && at == *lines + 8;
+            if (at > *lines && !is_letter(at[-1]) && !is_letter(at[n]) &&
+                (macro || (*next && strchr("([=;", *next))))
+                return true;
+        }
+    return false;
+}
+
+bool nbi_emit_occurs(const char *name)
+{
+    bool found = defines(special_lgamma, name) || defines(special_digamma, name) ||
+                 defines(special_polygamma, name);
+    for (int k = 0; k < LANE_FILES; k++)
+        found = found || defines(lane_files[k], name);
+    return found;
+}
+
+int nbi_emit_lane_file(uint32_t row, char *function)
+{
+    const char *f = words[row].function ? words[row].function : nbi_dag_name(row);
+    snprintf(function, NBI_EMIT_NAME, "%s_lane", f);
+    for (int k = 1; k < LANE_FILES; k++)
+        if (defines(lane_files[k], function))
+            return k;
+    return 0;
+}
+
+void nbi_emit_lane_functions(const nbi_emission *e)
+{
+    char function[NBI_EMIT_NAME];
+    bool wanted[LANE_FILES] = {false};
+    for (uint32_t row = 0; row < NBI_ROWS; row++)
+        if (e->lane_calls[row])
+            wanted[nbi_emit_lane_file(row, function)] = true;
+    bool any = false;
+    for (int k = 1; k < LANE_FILES; k++)
+        any = any || wanted[k];
+    if (!any)
+        return;
+    wanted[0] = wanted[1] = true;
+    for (int k = 0; k < LANE_FILES; k++)
+        if (wanted[k])
+            print_lines(e->to, lane_files[k]);
 }
 
 /* A row's body as a function: a graph of its operands, and of what the C function of its name gives. */

@@ -395,7 +395,7 @@ static void mark_terms(selection *w)
 static void pair_waves(selection *w)
 {
     const nbi_plan *s = w->s;
-    uint32_t *first = w->after; /* by operand, for now: the node seen first */
+    uint32_t *first = w->after; /* by operand: the node seen first */
     for (uint32_t i = 0; i < s->d->count; i++) {
         const nbi_dag_node *n = &w->node[i];
         if ((n->code != NBI_ROW_sin && n->code != NBI_ROW_cos) || !s->uses[i] || !s->varies[i])
