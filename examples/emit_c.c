@@ -44,7 +44,7 @@ static nb_program *distance(void)
     nb_var rate[2] = {nb_input(t, "a", 1), nb_input(t, "b", 3)};
     const pair start = {y[0], y[1]}, half = along(start, 0.05, slope(start, rate));
     const pair end = along(start, 0.1, slope(half, rate));
-    nb_var f = nb_hypot(nb_sub(end.u, 1), nb_sub(end.v, 3));
+    nb_var du = nb_sub(end.u, 1), dv = nb_sub(end.v, 3), f = nb_hypot(du, dv);
     nb_program *p = nb_freeze(&(nb_recipe){
         .n_in = 2,
         .in = (nb_argument[]){{.name = "state", .count = 2, .var = y},

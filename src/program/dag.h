@@ -33,6 +33,8 @@ typedef struct nbi_dag_node {
     uint32_t in[3]; /* unused ones are 0 */
 } nbi_dag_node;
 
+enum { NBI_DAG_DEPTH = 64 }; /* bodies nest far less deeply */
+
 typedef struct nbi_dag {
     nbi_heap *heap;
     nbi_dag_node *node;
@@ -41,6 +43,7 @@ typedef struct nbi_dag {
     size_t slots;    /* of the table, a power of two */
     uint8_t expand;  /* NBI_LIGHT, NBI_HEAVY: such rows are made in terms of simpler ones */
     bool failed;
+    uint32_t operand[NBI_DAG_DEPTH], depth; /* of bodies of the table under expansion */
 } nbi_dag;
 
 #define NBI_DAG_NONE UINT32_MAX

@@ -14,12 +14,13 @@
 
 #include "table/operations.h"
 #define NBI_OP1(name, a)       nbi_dag_op(graph, NBI_ROW_##name, a, 0, 0)
-#define NBI_OP2(name, a, b)    nbi_dag_op(graph, NBI_ROW_##name, a, b, 0)
-#define NBI_OP3(name, a, b, c) nbi_dag_op(graph, NBI_ROW_##name, a, b, c)
+#define NBI_OP2(name, a, b)    (push(graph, a), push(graph, b), apply(graph, NBI_ROW_##name, 2))
+#define NBI_OP3(name, a, b, c) \
+    (push(graph, a), push(graph, b), push(graph, c), apply(graph, NBI_ROW_##name, 3))
 #define K(c)                   nbi_dag_constant(graph, (double)(c))
 #define LET(name, expression)  const uint32_t name = expression;
 #define RETURN(expression)     return expression;
-#define SELECT(c, a, b)        nbi_dag_op(graph, NBI_ROW_where, c, a, b)
+#define SELECT(c, a, b)        NBI_OP3(where, c, a, b)
 /* a primitive in the middle of a body (cbrt's own) keeps the whole row as it is, unless r is known: what
  * it gives */
 #define CALL1(f, a)       r
@@ -27,6 +28,26 @@
 #define CALL3(f, a, b, c) r
 #define INFIX(a, op, b)   NBI_DAG_NONE
 #define PREFIX(op, a)     NBI_DAG_NONE
+
+/* C leaves the order of arguments to the compiler, and nodes are numbered as they are made: so that a program
+ * is the same whoever compiled the library, operands are put down one by one, first to last. */
+static void push(nbi_dag *d, uint32_t operand)
+{
+    if (d->depth < NBI_DAG_DEPTH)
+        d->operand[d->depth++] = operand;
+    else
+        d->failed = true;
+}
+
+static uint32_t apply(nbi_dag *d, uint32_t code, uint32_t arity)
+{
+    uint32_t in[3] = {0};
+    if (d->depth < arity)
+        return NBI_DAG_NONE;
+    d->depth -= arity;
+    memcpy(in, d->operand + d->depth, arity * sizeof *in);
+    return nbi_dag_op(d, code, in[0], in[1], in[2]);
+}
 
 typedef uint32_t body_fn(nbi_dag *graph, const uint32_t *in, uint32_t r);
 

@@ -51,8 +51,8 @@ static uint32_t logsumexp(nbi_freeze *f, size_t n, const uint32_t *x)
     for (size_t k = 0; k < n; k++) {
         const uint32_t tie = op2(f, NBI_ROW_eq, x[k], m);
         const uint32_t a = where(f, tie, zero, op2(f, NBI_ROW_sub, x[k], m));
-        const uint32_t carried =
-            op2(f, NBI_ROW_add, op1(f, NBI_DAG_HOLD, a), op1(f, NBI_DAG_CARRY, x[k]));
+        const uint32_t held = op1(f, NBI_DAG_HOLD, a), carry = op1(f, NBI_DAG_CARRY, x[k]);
+        const uint32_t carried = op2(f, NBI_ROW_add, held, carry);
         s = op2(f, NBI_ROW_add, s, op1(f, NBI_ROW_exp, carried));
     }
     const uint32_t v = op2(f, NBI_ROW_add, m, op1(f, NBI_ROW_log, s));
@@ -66,8 +66,9 @@ static uint32_t norm(nbi_freeze *f, size_t n, const uint32_t *x)
     for (size_t k = 1; k < n; k++)
         m = op2(f, NBI_ROW_max, m, op1(f, NBI_ROW_abs, x[k]));
     m = op1(f, NBI_DAG_HOLD, m);
-    const uint32_t ordinary = op2(f, NBI_ROW_mul, op2(f, NBI_ROW_gt, m, zero),
-                                  op2(f, NBI_ROW_lt, m, number(f, (double)INFINITY)));
+    const uint32_t infinite = number(f, (double)INFINITY), above = op2(f, NBI_ROW_gt, m, zero);
+    const uint32_t below = op2(f, NBI_ROW_lt, m, infinite);
+    const uint32_t ordinary = op2(f, NBI_ROW_mul, above, below);
     const uint32_t scale = where(f, ordinary, m, number(f, 1));
     for (size_t k = 0; k < n; k++) {
         const uint32_t u = op2(f, NBI_ROW_div, x[k], scale);
@@ -118,11 +119,12 @@ static uint32_t combine(nbi_freeze *f, size_t n, const uint32_t *x, const uint32
 
 static uint32_t build(nbi_freeze *f, uint8_t op, size_t n, uint32_t *x, const uint32_t *behind)
 {
+    uint32_t sum;
     switch (op) {
     case NBI_SUM: return n ? fold(f, NBI_ROW_add, n, x) : number(f, 0);
     case NBI_MEAN:
-        return op2(f, NBI_ROW_div, n ? fold(f, NBI_ROW_add, n, x) : number(f, 0),
-                   number(f, (double)n));
+        sum = n ? fold(f, NBI_ROW_add, n, x) : number(f, 0);
+        return op2(f, NBI_ROW_div, sum, number(f, (double)n));
     case NBI_DOT: return n ? products(f, n / 2, x, x + n / 2) : number(f, 0);
     case NBI_COMBINE: return n ? combine(f, n, x, behind) : number(f, 0);
     case NBI_LOGSUMEXP: return n ? logsumexp(f, n, x) : number(f, -(double)INFINITY);

@@ -19,7 +19,7 @@
 static double still_value(const nb_tape *t, nbi_args a)
 {
     const nbi_cell *c = t->hot.cells;
-    const uint32_t *k = t->list + a.a;
+    const uint32_t *k; /* several operands stand in the list; there may be none */
     double v = 0;
     switch ((enum nbi_row)a.b) {
 #define UNARY(name, ...)                    \
@@ -28,10 +28,12 @@ static double still_value(const nb_tape *t, nbi_args a)
         break;
 #define BINARY(name, ...)                                   \
     case NBI_ROW_##name:                                    \
+        k = t->list + a.a;                                  \
         v = nbi_value_##name(c[k[0]].value, c[k[1]].value); \
         break;
 #define TERNARY(name, ...)                                                 \
     case NBI_ROW_##name:                                                   \
+        k = t->list + a.a;                                                 \
         v = nbi_value_##name(c[k[0]].value, c[k[1]].value, c[k[2]].value); \
         break;
 #define TEST(name, ...) BINARY(name, )
@@ -50,7 +52,7 @@ void nbi_step_evaluate(nb_tape *t, uint32_t from, uint32_t to)
     nbi_cell *c = t->hot.cells;
     for (uint32_t i = from; i < to; i++) {
         const nbi_args a = t->hot.args[i];
-        const uint32_t *k = t->list + a.a;
+        const uint32_t *k; /* three operands stand in the list; there may be none */
         switch (t->hot.ops[i]) {
 #define UNARY(name, ...)                             \
     case NBI_OP_##name:                              \
@@ -64,6 +66,7 @@ void nbi_step_evaluate(nb_tape *t, uint32_t from, uint32_t to)
         break;
 #define TERNARY(name, ...)                                                          \
     case NBI_OP_##name:                                                             \
+        k = t->list + a.a;                                                          \
         c[i].value = nbi_value_##name(c[k[0]].value, c[k[1]].value, c[k[2]].value); \
         break;
 #define TEST(name, ...)
