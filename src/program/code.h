@@ -71,7 +71,6 @@ enum nbi_term_kind {
     NBI_TERM_CHAIN_VV,
     NBI_TERM_CHAIN_VU,
     NBI_TERM_CHAIN_UV,
-    NBI_TERM_KINDS,
     NBI_TERM_MINUS = 8
 };
 

@@ -14,17 +14,17 @@
  *                is affordable, and the one with fewer operations per lane is kept
  *     hessian    a forward walk per input over the gradient's graph; the upper triangle, mirrored
  */
-#include "program/program.h"
+#include "program/code.h"
 
 enum { TRIED = 64 }; /* walks up to which a mode is tried out */
 
 /* A derivation under way: p's graph, copied, is being added to. */
 typedef struct work {
     nb_program *q;
-    size_t count;   /* nodes that take part in a walk: the first so many */
-    uint32_t *with; /* adjoint or tangent of each, or NBI_DAG_NONE */
-    bool *wanted;   /* depends on an input wanted, by node */
-    bool *asked;    /* by input argument of p */
+    size_t count;    /* nodes that take part in a walk: the first so many */
+    uint32_t *with;  /* adjoint or tangent of each, or NBI_DAG_NONE */
+    uint8_t *wanted; /* depends on an input wanted, by node */
+    uint8_t *asked;  /* by input argument of p */
     size_t n_asked;
     size_t elements; /* inputs wanted */
 } work;
@@ -41,24 +41,6 @@ static void close_work(work *w)
     w->with = NULL, w->wanted = NULL, w->asked = NULL;
 }
 
-/* Which nodes depend on inputs wanted. */
-static void mark_wanted(work *w)
-{
-    const nb_program *q = w->q;
-    const nbi_dag *d = &q->dag;
-    for (size_t i = 0; i < w->count; i++) {
-        const nbi_dag_node *n = &d->node[i];
-        w->wanted[i] = false;
-        if (n->code == NBI_DAG_INPUT)
-            for (size_t k = 0; k < w->n_asked; k++)
-                if (n->in[0] - q->in[k].first < q->in[k].count)
-                    w->wanted[i] = w->asked[k];
-        for (int k = 0; k < nbi_dag_arity(n->code); k++)
-            w->wanted[i] = w->wanted[i] || w->wanted[n->in[k]];
-        w->wanted[i] = w->wanted[i] && n->code != NBI_DAG_HOLD;
-    }
-}
-
 /* Begins walks over all that q's graph holds by now. */
 static bool cover(work *w)
 {
@@ -70,7 +52,7 @@ static bool cover(work *w)
     w->wanted = take(q, w->count);
     if ((!w->with || !w->wanted) && w->count)
         return false;
-    mark_wanted(w);
+    nbi_mark_dependent(q, &q->dag, w->asked, 1, false, w->wanted);
     return true;
 }
 
@@ -390,25 +372,21 @@ static nb_program *jacobian(const nb_program *p, const bool *want, bool rows, nb
     return finish(&w, done, why);
 }
 
-/* Operations that every lane performs. */
+/* Operations that every lane performs; 0 if there is no memory to tell. */
 static size_t per_lane(const nb_program *p)
 {
+    const size_t flags = p->n_in + p->n_out, bytes = p->dag.count + flags;
     size_t n = 0;
     nbi_heap heap;
     nbi_heap_init(&heap, &p->heap.allocator, 0);
-    bool *varies = nbi_resize(&heap, NULL, 0, p->dag.count);
-    for (size_t i = 0; varies && i < p->dag.count; i++) {
-        const nbi_dag_node *m = &p->dag.node[i];
-        varies[i] = false;
-        if (m->code == NBI_DAG_INPUT)
-            for (size_t k = 0; k < p->n_in; k++)
-                if (m->in[0] - p->in[k].first < p->in[k].count)
-                    varies[i] = !p->in[k].shared;
-        for (int k = 0; k < nbi_dag_arity(m->code); k++)
-            varies[i] = varies[i] || varies[m->in[k]];
+    uint8_t *varies = nbi_resize(&heap, NULL, 0, bytes);
+    if (!varies)
+        return 0;
+    nbi_flags_declared(p, varies + p->dag.count);
+    nbi_mark_dependent(p, &p->dag, varies + p->dag.count, 0, true, varies);
+    for (size_t i = 0; i < p->dag.count; i++)
         n += varies[i];
-    }
-    nbi_resize(&heap, varies, p->dag.count, 0);
+    nbi_resize(&heap, varies, bytes, 0);
     return n;
 }
 

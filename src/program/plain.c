@@ -58,22 +58,6 @@ static bool expand(nbi_plain *w, uint8_t weights)
     return done;
 }
 
-/* Which nodes are the same in all lanes. */
-static void mark_uniform(const nbi_plain *w, const uint8_t *shared, uint8_t *uniform)
-{
-    const nb_program *p = w->p;
-    for (size_t i = 0; i < w->d.count; i++) {
-        const nbi_dag_node *n = &w->d.node[i];
-        uniform[i] = 1;
-        if (n->code == NBI_DAG_INPUT)
-            for (size_t k = 0; k < p->n_in; k++)
-                if (n->in[0] - p->in[k].first < p->in[k].count)
-                    uniform[i] = shared[k];
-        for (int k = 0; k < nbi_dag_arity(n->code); k++)
-            uniform[i] = uniform[i] && uniform[n->in[k]];
-    }
-}
-
 /* from's nodes again in to, quotients as products where that pays. */
 static bool share_reciprocals(nbi_plain *to, const nbi_plain *from, const uint8_t *shared)
 {
@@ -83,9 +67,9 @@ static bool share_reciprocals(nbi_plain *to, const nbi_plain *from, const uint8_
     if (!number)
         return d->count == 0;
     uint32_t *quotients = number + d->count;
-    uint8_t *uniform = (uint8_t *)(quotients + d->count);
+    uint8_t *varies = (uint8_t *)(quotients + d->count);
     memset(quotients, 0, d->count * sizeof *quotients);
-    mark_uniform(from, shared, uniform);
+    nbi_mark_dependent(from->p, d, shared, 0, true, varies);
     for (size_t i = 0; i < d->count; i++)
         if (d->node[i].code == NBI_ROW_div || d->node[i].code == NBI_ROW_recip)
             quotients[d->node[i].in[d->node[i].code == NBI_ROW_div]]++;
@@ -100,7 +84,7 @@ static bool share_reciprocals(nbi_plain *to, const nbi_plain *from, const uint8_
             number[i] = nbi_dag_constant(&to->d, nbi_dag_value(d, (uint32_t)i));
         else if (n->code == NBI_DAG_INPUT)
             number[i] = nbi_dag_input(&to->d, in[0]);
-        else if (n->code == NBI_ROW_div && !uniform[i] && (quotients[by] > 1 || uniform[by]))
+        else if (n->code == NBI_ROW_div && varies[i] && (quotients[by] > 1 || !varies[by]))
             number[i] = nbi_dag_op(&to->d, NBI_ROW_mul, in[0],
                                    nbi_dag_op(&to->d, NBI_ROW_recip, in[1], 0, 0), 0);
         else

@@ -255,6 +255,20 @@ size_t nbi_argument_of(const nbi_argument *list, size_t n, size_t place)
     return low;
 }
 
+void nbi_mark_dependent(const nb_program *p, const nbi_dag *d, const uint8_t *flags, uint8_t value,
+                        bool held, uint8_t *mark)
+{
+    for (size_t i = 0; i < d->count; i++) {
+        const nbi_dag_node *n = &d->node[i];
+        mark[i] = n->code == NBI_DAG_INPUT &&
+                  flags[nbi_argument_of(p->in, p->n_in, n->in[0])] == value;
+        if (n->code == NBI_DAG_HOLD && !held)
+            continue;
+        for (int k = 0; k < nbi_dag_arity(n->code); k++)
+            mark[i] = mark[i] || mark[n->in[k]];
+    }
+}
+
 /* ---- looking --------------------------------------------------------------------------------- */
 
 static nb_argument_info describe(const nbi_argument *a)

@@ -56,6 +56,10 @@ bool nbi_program_add_out(nb_program *p, const char *name, size_t count, bool sum
 bool nbi_program_add_guard(nb_program *p, uint32_t node);
 /* The argument that has the element at that place: the last of those that begin there or before. */
 size_t nbi_argument_of(const nbi_argument *list, size_t n, size_t place);
+/* Marks, with 1, the nodes of d that depend on an element of an input argument whose flag is `value`, the
+ * others with 0. What is held depends on nothing, unless `held`. */
+void nbi_mark_dependent(const nb_program *p, const nbi_dag *d, const uint8_t *flags, uint8_t value,
+                        bool held, uint8_t *mark);
 /* Finite or not, as few digits as read back to the same number of that type; with a point, whatever the
  * locale. */
 enum { NBI_NUMBER = 40 };

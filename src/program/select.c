@@ -358,18 +358,6 @@ static void count_uses(nbi_plan *s)
             s->uses[s->d->node[i].in[k]]++;
 }
 
-static void mark_varying(nbi_plan *s)
-{
-    const nb_program *p = s->p;
-    for (size_t i = 0; i < s->d->count; i++) {
-        const nbi_dag_node *n = &s->d->node[i];
-        if (n->code == NBI_DAG_INPUT)
-            s->varies[i] = !s->code->shared[nbi_argument_of(p->in, p->n_in, n->in[0])];
-        for (int k = 0; k < nbi_dag_arity(n->code); k++)
-            s->varies[i] = s->varies[i] || s->varies[n->in[k]];
-    }
-}
-
 /* Which nodes become terms is known when their users have been looked at, which come later: from the last
  * to the first. */
 static void mark_terms(selection *w)
@@ -465,7 +453,7 @@ bool nbi_select(nbi_plan *s)
     if (!open_things(&w))
         return false;
     count_uses(s);
-    mark_varying(s);
+    nbi_mark_dependent(s->p, s->d, s->code->shared, 0, true, s->varies);
     pair_waves(&w);
     plan_outputs(&w);
     mark_terms(&w);

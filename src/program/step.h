@@ -192,7 +192,7 @@ void nbi_step_map_clear(nbi_step_map *m);
 void nbi_step_map_close(nbi_step_map *m);
 void *nbi_step_map_get(const nbi_step_map *m, const void *key); /* NULL: not there */
 bool nbi_step_map_put(nbi_step_map *m, const void *key, void *value);
-/* An array for now; lent: for later. */
+/* Memory of an array while freezing. In the plan it has a place of its own, or, if not NULL, the lent one. */
 void *nbi_step_array(nbi_freezer *f, size_t bytes, void *lent);
 /* The instruction to be appended next uses the array at p, if that is interior. */
 void nbi_step_touch(nbi_freezer *f, const void *p);
