@@ -40,6 +40,8 @@
 #include <nabla/metrics.h>
 #include <nabla/optim.h>
 #include <nabla/schedule.h>
+#include <nabla/save.h>
+#include <nabla/fit.h>
 #include <nabla/view.h>
 
 #endif

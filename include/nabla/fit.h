@@ -1,0 +1,181 @@
+/*
+ * nabla/fit.h: training.
+ *
+ * A model is a function over vars, y = model(context, pass, x); how far y is from what it should be is
+ * a loss. Both together are a learner, and fitting one is a call:
+ *
+ *     static nb_var model(void *context, const nb_pass *m, nb_var x) { return nb_mlp_apply(context, m, x); }
+ *
+ *     const int64_t sizes[] = {64, 64, 10};
+ *     nb_mlp net = nb_mlp_new(p, "net", 3, sizes, NULL, &r);
+ *     nb_optim *o = nb_optim_new(p, &(nb_optim_options){.rule = nb_update_of(NB_ADAM), .rate = 1e-3}, &why);
+ *     nb_fit_result result;
+ *     nb_fit(&(nb_fit_spec){.learner = {.params = p, .model = model, .context = &net},
+ *                           .train = train, .valid = valid, .optim = o, .epochs = 30, .seed = 1,
+ *                           .progress = stderr, .best = "best.safetensors"},
+ *            &result, &why);
+ *
+ * The same by hand, with nothing that is not public, is the loop
+ *
+ *     nb_mark start = nb_tape_mark(t);
+ *     for (int epoch = 0; epoch < 30; epoch++)
+ *         while (!nb_batches_next(batches, &b, &why) && b) {
+ *             nb_pass m = nb_training_pass(p, t, &r);
+ *             nb_var x = nb_borrow_constant(t, NB_SHAPE(b->rows, b->columns), b->x);
+ *             nb_var loss = nb_cross_entropy(model(&net, &m, x), b->rows, b->label, NULL);
+ *             if (nb_backward(loss) || nb_optim_step(o, &why))
+ *                 …                                       nb_message(t), or why
+ *             nb_rewind(start);
+ *         }
+ *
+ * What a fit computes depends on its spec and data alone, to the bit: not on the number of threads, and
+ * not on whether it was interrupted, killed, and resumed.
+ */
+#ifndef NABLA_FIT_H
+#define NABLA_FIT_H
+
+#include <nabla/data.h>
+#include <nabla/optim.h>
+#include <nabla/schedule.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- learners -------------------------------------------------------------------------------- */
+
+/* x is [rows ...], of the data's shape: a constant. */
+typedef nb_var nb_model_fn(void *context, const nb_pass *m, nb_var x);
+/* A number, the mean over the batch's rows (else parts of a batch do not add up): regularisers belong in it.
+ * y is what the model made of the batch's x. */
+typedef nb_var nb_learner_loss_fn(void *context, const nb_pass *m, nb_var y,
+                                  const nb_dataset *batch);
+/* How good y is, [d->rows width] in the data's dtype. */
+typedef nb_code nb_metric_fn(void *context, const nb_dataset *d, int64_t width, const void *y,
+                             double *out, nb_reason *why);
+
+typedef struct nb_learner {
+    nb_params *params;
+    nb_model_fn *model;
+    nb_learner_loss_fn
+        *loss;            /* NULL: cross-entropy where the data have labels, else squared error */
+    nb_metric_fn *metric; /* NULL: accuracy where the data have labels, else R2 */
+    void *context;        /* of all three */
+    const nb_prep *prep;  /* what the data go through first; NULL: nothing */
+} nb_learner;
+
+/* The mean loss over a data set, and the metric (each may be NULL): batch by batch, all parameters
+ * constants, no layer in training. */
+NB_API nb_code nb_evaluate(const nb_learner *l, const nb_dataset *d, double *loss, double *metric,
+                           nb_reason *why);
+/* What the model makes of a data set: y [d->rows width], in its dtype. */
+NB_API nb_code nb_outputs(const nb_learner *l, const nb_dataset *d, int64_t width, void *y,
+                          nb_reason *why);
+
+/* ---- fitting --------------------------------------------------------------------------------- */
+
+typedef struct nb_monitor nb_monitor; /* nabla/monitor.h */
+
+/* After an epoch. NaN where there is no such number. */
+typedef struct nb_fit_epoch {
+    int64_t epoch, step;             /* both counted from 1 */
+    double loss, metric;             /* means over the batches, each before its step */
+    double valid_loss, valid_metric; /* of the validation data, after the last step */
+    double rate, gradient;           /* of the last step; the gradient's length before clipping */
+    double seconds;                  /* since the fit began, those before a resume included */
+} nb_fit_epoch;
+
+/* After a step. */
+typedef struct nb_fit_step {
+    int64_t epoch, step, batch; /* from 1 */
+    double loss, metric, rate, gradient;
+} nb_fit_step;
+
+typedef nb_code nb_fit_step_fn(void *context, const nb_fit_step *s);
+typedef nb_code nb_fit_epoch_fn(void *context, const nb_fit_epoch *e);
+
+typedef struct nb_fit_spec {
+    nb_learner learner;
+
+    const nb_dataset *train;
+    const nb_dataset *valid; /* may be NULL */
+    double valid_share;  /* without valid: this share of train is held out, in [0, 1), stratified if
+                                * there are labels */
+    nb_batches *batches; /* instead of train, whose batches they are then: a file's, say */
+    int64_t batch;       /* rows; 0: 32 */
+    int64_t micro; /* a batch is worked on in parts of so many rows, whose gradients are added up
+                                * in their order; 0: whole. Batch norm sees a part at a time */
+    int threads;   /* 0: one. They share the parts if there are several, calling the model at the
+                                * same time, each with a pass of its own; else the tensor operations */
+    uint64_t seed; /* of shuffling, holding out and dropping out */
+
+    nb_optim *optim;
+    nb_schedule schedule; /* zeroed: the optimizer's rate. steps 0: all that the fit has */
+    nb_plateau
+        *plateau; /* told the watched loss after each epoch; its rate is then the optimizer's */
+    double clip_value, clip_norm; /* of gradients; 0: not */
+    nb_average *average; /* told after each step, and evaluated in place of the parameters. They
+                                * stay as they are: nb_average_swap puts it in their place */
+
+    int64_t epochs;   /* at most */
+    int64_t patience; /* ends after so many epochs without the watched loss, that of the validation
+                                * data or without these the training loss, falling below its least by
+                                * more than `least`; 0: never */
+    double least;
+
+    const char *best; /* files, written as nb_save does; NULL: none. The parameters at the least
+                                * watched loss */
+    const char *last; /* all that is needed to go on */
+    int64_t
+        save_every; /* steps between writing `last`; it is written after each epoch, and when the
+                                * fit ends for whatever reason but an error. 0: only then */
+    bool resume;    /* go on from `last`, if there is such a file */
+    bool interruptible; /* SIGINT and SIGTERM end it after the step. They are blocked meanwhile on
+                                * this thread, and must be on others of the program's own */
+    const nb_schema *schema; /* saved with the rest, as the learner's prep is */
+
+    FILE *progress; /* a bar and the epoch's numbers, if it is a terminal; else nothing */
+    FILE *log;      /* a line for each epoch */
+    nb_fit_step_fn
+        *on_step; /* NB_OK goes on, and anything else ends the fit: NB_ERR_CALLBACK well */
+    nb_fit_epoch_fn *on_epoch; /* and anything but that with this code */
+    nb_monitor *monitor;       /* told about the steps it wants to see */
+    const nb_allocator
+        *allocator; /* NULL: the default. With threads it must allow for calls at once */
+} nb_fit_spec;
+
+typedef enum nb_fit_end {
+    NB_FIT_FAILED,      /* with the code returned */
+    NB_FIT_EPOCHS,      /* all were made */
+    NB_FIT_PATIENCE,    /* the watched loss fell no more */
+    NB_FIT_CALLBACK,    /* a callback wanted it */
+    NB_FIT_INTERRUPTED, /* by a signal */
+    NB_FIT_ENDS
+} nb_fit_end;
+NB_API const char *nb_fit_end_name(nb_fit_end end); /* never NULL */
+
+typedef struct nb_fit_result {
+    nb_fit_end end;
+    int64_t steps;
+    int64_t best_epoch; /* 0: none */
+    double best_loss;   /* the watched one */
+    int64_t epochs;     /* that were finished: rows of the history */
+    nb_fit_epoch *history;
+    nb_allocator allocator; /* which the history is from */
+} nb_fit_result;
+/* Also after a failure. A zeroed one, or one that was freed, is fine. */
+NB_API void nb_fit_result_free(nb_fit_result *r);
+
+/* Trains. The optimizer goes on from where it is: a second fit continues a first, with epochs of its own.
+ * result may be NULL.
+ *
+ * A loss or gradient that is not finite ends it, NB_ERR_ANOMALY: the reason tells step and batch, and
+ * the first node whose value or gradient was not. The parameters are then as before that step, and
+ * the files as they were. */
+NB_API nb_code nb_fit(const nb_fit_spec *spec, nb_fit_result *result, nb_reason *why);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
