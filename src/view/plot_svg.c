@@ -33,20 +33,22 @@ typedef struct page {
 
 /* ---- pieces ---------------------------------------------------------------------------------- */
 
-/* Hundredths of a pixel, and a space. */
+/* In pixels, to hundredths. */
 static void put_number(page *g, double v)
 {
     char text[NBI_NUMBER_TEXT];
     nbi_plot_number(text, 12, floor(v * 100 + 0.5) / 100 + 0.0);
     nbi_ink_add(g->ink, text);
-    nbi_ink_add(g->ink, " ");
 }
 
+/* A command of a path, its point, and a space. */
 static void put_point(page *g, const char *command, nbi_dot a)
 {
     nbi_ink_add(g->ink, command);
     put_number(g, a.x * g->wide);
+    nbi_ink_add(g->ink, " ");
     put_number(g, (1 - a.y) * g->high);
+    nbi_ink_add(g->ink, " ");
 }
 
 static void put_escaped(page *g, const char *s)
