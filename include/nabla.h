@@ -43,5 +43,6 @@
 #include <nabla/save.h>
 #include <nabla/fit.h>
 #include <nabla/view.h>
+#include <nabla/plot.h>
 
 #endif
