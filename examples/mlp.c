@@ -32,22 +32,20 @@ int main(void)
     nb_rng r = nb_rng_seed(3);
     const int64_t sizes[] = {64, 64, 10};
     nb_mlp net = nb_mlp_new(p, "net", 3, sizes, NULL, &r);
-    nb_optim *o = nb_optim_new(
-        p, &(nb_optim_options){.rule = nb_update_of(NB_ADAM), .rate = 1e-3}, &why);
+    nb_optim *o =
+        nb_optim_new(p, &(nb_optim_options){.rule = nb_update_of(NB_ADAM), .rate = 1e-3}, &why);
 
     nb_fit_result result = {0};
     if (!code)
-        code = nb_fit(&(nb_fit_spec){.learner = {.params = p,
-                                                 .model = model,
-                                                 .context = &net,
-                                                 .prep = prep},
-                                     .train = train,
-                                     .valid = test,
-                                     .optim = o,
-                                     .epochs = EPOCHS,
-                                     .seed = 4,
-                                     .progress = stderr},
-                      &result, &why);
+        code = nb_fit(
+            &(nb_fit_spec){.learner = {.params = p, .model = model, .context = &net, .prep = prep},
+                           .train = train,
+                           .valid = test,
+                           .optim = o,
+                           .epochs = EPOCHS,
+                           .seed = 4,
+                           .progress = stderr},
+            &result, &why);
     for (int64_t k = 0; k < result.epochs; k++)
         printf("%2lld  %.4f %.4f  %.4f %.4f\n", (long long)result.history[k].epoch,
                result.history[k].loss, result.history[k].metric, result.history[k].valid_loss,

@@ -95,55 +95,64 @@ typedef struct nb_fit_step {
 typedef nb_code nb_fit_step_fn(void *context, const nb_fit_step *s);
 typedef nb_code nb_fit_epoch_fn(void *context, const nb_fit_epoch *e);
 
+/* Zero means the default, and NULL none. */
 typedef struct nb_fit_spec {
     nb_learner learner;
 
-    const nb_dataset *train;
-    const nb_dataset *valid; /* may be NULL */
-    double valid_share;  /* without valid: this share of train is held out, in [0, 1), stratified if
-                                * there are labels */
-    nb_batches *batches; /* instead of train, whose batches they are then: a file's, say */
-    int64_t batch;       /* rows; 0: 32 */
-    int64_t
-        micro; /* a batch is worked on in even parts of at most so many rows, whose gradients are added up
-                                * in their order; 0: whole. Batch norm sees a part at a time */
-    int threads;   /* 0: one. They share the parts if there are several, calling the model at the
-                                * same time, each with a pass of its own; else the tensor operations */
+    /* Data. Without valid, valid_share of train, in [0, 1), is held out: of each class, if there are labels.
+     * batches are read in place of train, from a file, say; they come with a preprocessing of
+     * their own. */
+    const nb_dataset *train, *valid;
+    double valid_share;
+    nb_batches *batches;
     uint64_t seed; /* of shuffling, holding out and dropping out */
 
-    nb_optim *optim;
-    nb_schedule schedule; /* zeroed: the optimizer's rate. steps 0: all that the fit has */
-    nb_plateau
-        *plateau; /* told the watched loss after each epoch; its rate is then the optimizer's */
-    double clip_value, clip_norm; /* of gradients; 0: not */
-    nb_average *average; /* told after each step, and evaluated in place of the parameters. They
-                                * stay as they are: nb_average_swap puts it in their place */
+    /* A batch has so many rows (32). It is worked on in even parts of at most `micro` rows, or whole;
+     * their gradients are added up in order. (Batch norm sees a part at a time.) Threads (1; NB_ALL_THREADS)
+     * share the parts, calling the model at the same time, each with a pass of its own; a batch that is
+     * whole they help with in its tensor operations. */
+    int64_t batch, micro;
+    int threads;
 
-    int64_t epochs;   /* at most */
-    int64_t patience; /* ends after so many epochs without the watched loss, that of the validation
-                                * data or without these the training loss, falling below its least by
-                                * more than `least`; 0: never */
+    /* Steps. The learning rate is the optimizer's; or the schedule's, which lasts as long as the fit if its
+     * steps are 0; or the plateau's, which is told the watched loss after each epoch. Gradients are clipped
+     * if a limit is above 0. An average is told after each step, and judged and kept as best in place
+     * of the parameters, which stay as they are: nb_average_swap puts it in their place. */
+    nb_optim *optim;
+    nb_schedule schedule;
+    nb_plateau *plateau;
+    double clip_value, clip_norm;
+    nb_average *average;
+
+    /* The end. The watched loss is that of the validation data, or without these the training loss. If
+     * patience is not 0, so many epochs in which it does not fall below its least by more than `least`
+     * are the end. */
+    int64_t epochs; /* at most; at least 1 */
+    int64_t patience;
     double least;
 
-    const char *best; /* files, written as nb_save does; NULL: none. The parameters at the least
-                                * watched loss */
-    const char *last; /* all that is needed to go on */
-    int64_t
-        save_every; /* steps between writing `last`; it is written after each epoch, and when the
-                                * fit ends for whatever reason but an error. 0: only then */
-    bool resume;    /* go on from `last`, if there is such a file */
-    bool interruptible; /* SIGINT and SIGTERM end it after the step. They are blocked meanwhile on
-                                * this thread, and must be on others of the program's own */
-    const nb_schema *schema; /* saved with the rest, as the learner's prep is */
+    /* Files, written as nb_save does. best: parameters, preprocessing and schema whenever the watched loss
+     * is least. last: all that is needed to go on; after each epoch, when the fit is interrupted, and
+     * after each save_every steps. resume goes on from it, if there is such a file. */
+    const char *best, *last;
+    int64_t save_every;
+    bool resume;
+    const nb_schema *schema;
 
-    FILE *progress; /* a bar and the epoch's numbers, if it is a terminal; else nothing */
-    FILE *log;      /* a line for each epoch */
-    nb_fit_step_fn
-        *on_step; /* NB_OK goes on, and anything else ends the fit: NB_ERR_CALLBACK well */
-    nb_fit_epoch_fn *on_epoch; /* and anything but that with this code */
-    nb_monitor *monitor;       /* told about the steps it wants to see */
-    const nb_allocator
-        *allocator; /* NULL: the default. With threads it must allow for calls at once */
+    /* SIGINT and SIGTERM end the fit after the step. They are blocked on this thread meanwhile, and must be
+     * on others that the program has. */
+    bool interruptible;
+
+    /* A bar, and a line for each epoch, if it is a terminal; the lines. */
+    FILE *progress, *log;
+
+    /* Called with the learner's context. NB_OK goes on, NB_ERR_CALLBACK ends the fit well, and any other
+     * code badly. */
+    nb_fit_step_fn *on_step;
+    nb_fit_epoch_fn *on_epoch;
+    nb_monitor *monitor; /* sees the steps that it wants to see, and of a batch the first part */
+
+    const nb_allocator *allocator; /* with threads it is called from several at once */
 } nb_fit_spec;
 
 typedef enum nb_fit_end {

@@ -230,6 +230,7 @@ nb_code nbi_fit_loop(nbi_training *f, nb_reason *why)
     nbi_interrupt signals;
     nb_code code = NB_OK;
     nbi_interrupt_block(&signals, f->spec.interruptible);
+    f->before = now() - f->at.seconds;
     while (!code && !f->end && !is_over(f))
         code = epoch(f, &signals, why);
     nbi_interrupt_allow(&signals);

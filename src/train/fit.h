@@ -10,6 +10,8 @@
 
 #include "train/parts.h"
 
+#include <nabla/plot.h>
+
 /* As arrays in a file: the integers, then the doubles. */
 typedef struct nbi_fit_state {
     int64_t epochs;     /* finished; rows of the history */
@@ -37,6 +39,7 @@ typedef struct nbi_training {
     int64_t room;
     double before; /* seconds of the clock when this run began, less those made before */
     nb_fit_end end;
+    nb_bar bar;
 } nbi_training;
 
 /* Room for so many rows of history. */
@@ -46,8 +49,8 @@ nb_code nbi_fit_room(nbi_training *f, int64_t rows, nb_reason *why);
 nb_code nbi_fit_loop(nbi_training *f, nb_reason *why);
 
 /* After a step: the bar. After an epoch: its line. */
-void nbi_fit_show(const nbi_training *f);
-void nbi_fit_tell(const nbi_training *f, const nb_fit_epoch *e);
+void nbi_fit_show(nbi_training *f);
+void nbi_fit_tell(nbi_training *f, const nb_fit_epoch *e);
 
 /* Writes `best`: the parameters, averaged if they are, statistics, preprocessing. */
 nb_code nbi_fit_keep_best(const nbi_training *f, nb_reason *why);

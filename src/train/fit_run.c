@@ -207,12 +207,15 @@ nb_code nb_fit(const nb_fit_spec *spec, nb_fit_result *result, nb_reason *why)
     nb_code code = check(spec, why);
     if (code)
         return code;
-    nbi_training f = {.spec = *spec, .at = {.best_loss = (double)INFINITY}};
+    nbi_training f = {.spec = *spec,
+                      .at = {.best_loss = (double)INFINITY},
+                      .bar = {.to = spec->progress, .label = "training"}};
     f.spec.batch = spec->batch ? spec->batch : BATCH;
     nbi_heap_init(&f.heap, spec->allocator, 0);
     code = prepare(&f, &reason);
     if (!code)
         code = nbi_fit_loop(&f, &reason);
+    nb_bar_clear(&f.bar);
     finish(&f, result);
     return code ? nbi_because(why, code, "%s%s", strncmp(reason.text, "fit", 3) ? "fit: " : "",
                               reason.text)

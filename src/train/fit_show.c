@@ -1,14 +1,68 @@
 /*
- * What a fit tells while it runs: a bar and a line an epoch on a terminal, lines in a log.
+ * What a fit tells while it runs: on a terminal a bar, and above it a line for each epoch that is over; the
+ * same lines in a log.
  */
 #include "train/fit.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <unistd.h>
 
-void nbi_fit_show(const nbi_training *f) { (void)f; }
+enum { LINE = 240 };
 
-void nbi_fit_tell(const nbi_training *f, const nb_fit_epoch *e)
+/* Adds to a line; what has no room is left out. */
+static void say(char line[LINE], size_t *at, const char *name, double number)
 {
-    (void)f;
-    (void)e;
+    if (isnan(number))
+        return;
+    const int n = snprintf(line + *at, LINE - *at, "  %s %.4g", name, number);
+    if (n > 0 && (size_t)n < LINE - *at)
+        *at += (size_t)n;
+    else
+        line[*at] = 0;
+}
+
+static int64_t batches_in_epoch(const nbi_training *f)
+{
+    return f->train ? (f->train->rows - 1) / f->spec.batch + 1 : 0;
+}
+
+void nbi_fit_show(nbi_training *f)
+{
+    char text[LINE] = "";
+    size_t at = 0;
+    const int64_t each = batches_in_epoch(f);
+    int64_t total = 0;
+    if (!f->bar.to || __builtin_mul_overflow(each, f->spec.epochs, &total))
+        return;
+    at = (size_t)snprintf(text, LINE, "epoch %lld of %lld", (long long)f->at.epochs + 1,
+                          (long long)f->spec.epochs);
+    say(text, &at, "loss", f->at.loss / (double)f->at.rows);
+    say(text, &at, "metric", f->at.metric / (double)f->at.rows);
+    nb_bar_draw(&f->bar, f->at.steps, total, f->at.seconds, text);
+}
+
+static void print_line(FILE *to, const nbi_training *f, const nb_fit_epoch *e)
+{
+    char line[LINE];
+    size_t at = (size_t)snprintf(line, LINE, "epoch %lld of %lld  step %lld", (long long)e->epoch,
+                                 (long long)f->spec.epochs, (long long)e->step);
+    say(line, &at, "loss", e->loss);
+    say(line, &at, "metric", e->metric);
+    say(line, &at, "valid loss", e->valid_loss);
+    say(line, &at, "valid metric", e->valid_metric);
+    say(line, &at, "rate", e->rate);
+    say(line, &at, "gradient", e->gradient);
+    fprintf(to, "%s  %.1f s\n", line, e->seconds);
+    fflush(to);
+}
+
+void nbi_fit_tell(nbi_training *f, const nb_fit_epoch *e)
+{
+    if (f->bar.to && isatty(fileno(f->bar.to))) {
+        nb_bar_clear(&f->bar);
+        print_line(f->bar.to, f, e);
+    }
+    if (f->spec.log)
+        print_line(f->spec.log, f, e);
 }
