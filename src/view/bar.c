@@ -55,8 +55,8 @@ void nb_bar_draw(nb_bar *b, int64_t done, int64_t total, double seconds, const c
     } else {
         snprintf(amount, sizeof amount, "%lld", (long long)done);
     }
-    const int used = nbi_view_width(label) + 1 + nbi_view_width(cells) + (int)strlen(amount) +
-                     (int)strlen(time) + 2;
+    const int used = nbi_view_width(label) + (*label != 0) + nbi_view_width(cells) +
+                     (int)strlen(amount) + (int)strlen(time) + 2;
     if (text && used < WIDTH)
         nbi_view_cut(rest, text, WIDTH - used, b->ascii);
     fprintf(b->to, "\r%s%s%s%s%s%s%s\x1b[K", label, *label ? " " : "", cells, amount, time,

@@ -132,7 +132,7 @@ static void linear_ticks(nbi_scale *s, int most)
 static void decades(nbi_scale *s, int most)
 {
     const int first = (int)ceil(log10(s->low) - 1e-9), last = (int)floor(log10(s->high) + 1e-9);
-    const int stride = (last - first) / most + 1;
+    const int stride = last - first > most ? (last - first + most - 1) / most : 1;
     for (int k = first; k <= last; k++)
         if (k % stride == 0)
             add_tick(s, 6, pow(10, k));

@@ -106,6 +106,9 @@ static void draw_point(void *context, nbi_dot a)
 static void draw_slab(void *context, nbi_dot a, double a2, nbi_dot b, double b2)
 {
     page *g = context;
+    const double half = a.x == b.x ? 0.5 / g->wide : 0; /* a point alone is a pixel wide */
+    a.x -= half;
+    b.x += half;
     put_point(g, "M", a);
     put_point(g, "L", b);
     put_point(g, "L", (nbi_dot){b.x, b2});
@@ -129,15 +132,13 @@ static void put_style(page *g, size_t k)
         [NB_PLOT_LINE] = "fill=\"none\" stroke-width=\"1.7\"",
         [NB_PLOT_POINTS] = "fill=\"none\" stroke-width=\"5\" stroke-opacity=\"0.8\"",
         [NB_PLOT_STEPS] = "fill=\"none\" stroke-width=\"1.7\"",
-        [NB_PLOT_BAND] = "fill-opacity=\"0.25\" stroke-width=\"0.5\" stroke-opacity=\"0.25\"",
+        [NB_PLOT_BAND] = "fill-opacity=\"0.25\" stroke=\"none\"",
         [NB_PLOT_BARS] = "fill-opacity=\"0.8\" stroke=\"none\"",
     };
     const nb_plot_kind kind = g->l->plot->series[k].kind;
     const char *colour = colours[k % COLOURS], *dash = dashes[k / COLOURS % DASHES];
-    if (kind != NB_PLOT_BARS)
-        nbi_ink_print(g->ink, " stroke=\"%s\"", colour);
-    if (kind == NB_PLOT_BAND || kind == NB_PLOT_BARS)
-        nbi_ink_print(g->ink, " fill=\"%s\"", colour);
+    const bool filled = kind == NB_PLOT_BAND || kind == NB_PLOT_BARS;
+    nbi_ink_print(g->ink, " %s=\"%s\"", filled ? "fill" : "stroke", colour);
     if (*dash && (kind == NB_PLOT_LINE || kind == NB_PLOT_STEPS))
         nbi_ink_print(g->ink, " stroke-dasharray=\"%s\"", dash);
     nbi_ink_print(g->ink, " %s stroke-linecap=\"round\" stroke-linejoin=\"round\"", style[kind]);
@@ -203,7 +204,7 @@ static void put_axes(page *g)
 {
     const nbi_plot_layout *l = g->l;
     for (int k = 0; k < l->x.n; k++)
-        put_text(g, l->left + nbi_scale_at(&l->x, l->x.tick[k]) * l->wide, l->top + l->high,
+        put_text(g, l->left + nbi_scale_at(&l->x, l->x.tick[k]) * l->wide, l->top + l->high + 0.15,
                  "middle", l->x.label[k]);
     for (int k = 0; k < l->y.n; k++)
         put_text(g, l->left - 1, l->top + (1 - nbi_scale_at(&l->y, l->y.tick[k])) * l->high - 0.5,
@@ -216,7 +217,7 @@ static void put_axes(page *g)
     if (l->plot->y.label)
         put_text(g, 1, l->top - 1.3, "start", l->plot->y.label);
     if (l->plot->x.label)
-        put_text(g, l->left + l->wide / 2.0, l->label, "middle", l->plot->x.label);
+        put_text(g, l->left + l->wide / 2.0, l->label - 0.6, "middle", l->plot->x.label);
 }
 
 static void put_legend(page *g)
@@ -279,12 +280,13 @@ static void put_area(page *g)
 void nbi_plot_to_svg(const nbi_plot_layout *l, nbi_ink *ink)
 {
     page g = {.l = l, .ink = ink, .wide = l->wide * CELL_X, .high = l->high * CELL_Y};
-    const int wide = (l->columns + 2) * CELL_X, high = l->rows * CELL_Y + CELL_Y / 2;
+    const int wide = (l->columns + 2) * CELL_X, above = CELL_Y / 2;
+    const int high = l->rows * CELL_Y + 2 * above; /* and half a row above and below */
     nbi_ink_print(ink,
                   "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"nb-plot\" role=\"img\" "
-                  "width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
+                  "width=\"%d\" height=\"%d\" viewBox=\"0 %d %d %d\" font-family=\"sans-serif\" "
                   "font-size=\"12\">\n<title>",
-                  wide, high, wide, high);
+                  wide, high, -above, wide, high);
     put_name(&g, l->plot->title ? l->plot->title : "plot");
     nbi_ink_add(ink, "</title>\n<style>\n"
                      ".nb-plot text{fill:#333}\n"
