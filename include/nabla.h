@@ -42,6 +42,7 @@
 #include <nabla/schedule.h>
 #include <nabla/save.h>
 #include <nabla/fit.h>
+#include <nabla/search.h>
 #include <nabla/view.h>
 
 #endif
