@@ -85,7 +85,7 @@ static void is_frequency(double count, double p)
 
 static nb_search_result drawn(int64_t trials, uint64_t seed)
 {
-    static const nb_dimension space[] = {
+    const nb_dimension space[] = {
         {.name = "log", .scale = NB_SCALE_LOG, .low = 1e-5, .high = 10},
         {.name = "linear", .low = -3, .high = 5},
         {.name = "integer", .scale = NB_SCALE_INTEGER, .low = -3, .high = 3},
@@ -277,7 +277,7 @@ START_TEST(text)
 {
     const nb_dimension space[] = {
         {.name = "a \"b\"", .choices = 2, .choice_name = (const char *const[]){"x,y", "z"}},
-        {.name = "rate", .choices = 2, .choice = (const double[]){0.1, 1.0 / 3}}};
+        {.name = "rate", .choices = 2, .choice = (const double[]){0.1, 0.1 + 0.2}}};
     const nb_search_spec spec = {.kind = NB_SEARCH_GRID,
                                  .dimensions = 2,
                                  .dimension = space,
@@ -295,19 +295,19 @@ START_TEST(text)
     snprintf(csv, sizeof csv,
              "trial,seed,\"a \"\"b\"\"\",rate,rung,budget,score,status\n"
              "0,%llu,\"x,y\",0.1,1,1,4,dropped\n"
-             "1,%llu,\"x,y\",0.33333333333333331,1,1,,bad\n"
+             "1,%llu,\"x,y\",0.30000000000000004,1,1,,bad\n"
              "2,%llu,z,0.1,1,1,1,dropped\n"
-             "3,%llu,z,0.33333333333333331,2,3,0.1,through\n",
+             "3,%llu,z,0.30000000000000004,2,3,0.1,through\n",
              (unsigned long long)r.row[0].seed, (unsigned long long)r.row[1].seed,
              (unsigned long long)r.row[2].seed, (unsigned long long)r.row[3].seed);
     ck_assert_int_eq(nb_search_csv(f, &spec, &r), NB_OK);
     wrote(f, csv);
     ck_assert_int_eq(nb_search_print(table, &spec, &r), NB_OK);
-    wrote(table, "trial  a \"b\"    rate  rung  budget       score  status\n"
-                 "    3      z  0.3333     2       3         0.1  through\n"
-                 "    2      z     0.1     1       1           1  dropped\n"
-                 "    0    x,y     0.1     1       1           4  dropped\n"
-                 "    1    x,y  0.3333     1       1           -  bad\n");
+    wrote(table, "trial  a \"b\"  rate  rung  budget       score  status\n"
+                 "    3      z   0.3     2       3         0.1  through\n"
+                 "    2      z   0.1     1       1           1  dropped\n"
+                 "    0    x,y   0.1     1       1           4  dropped\n"
+                 "    1    x,y   0.3     1       1           -  bad\n");
     f = fopen("/dev/full", "w");
     if (f) {
         setvbuf(f, NULL, _IONBF, 0);

@@ -172,9 +172,9 @@ NB_API void nb_search_result_free(nb_search_result *r);
  * single finite score is NB_ERR_ANOMALY. */
 NB_API nb_code nb_search(const nb_search_spec *spec, nb_search_result *result, nb_reason *why);
 
-/* The trials as a table, the best first, for people; and by number, to 17 digits, as CSV: the columns are
- * trial, seed, those of the space, rung, budget, score and status. A choice with a name goes by it; a
- * score that is not finite is an empty field. The spec is the one searched by.
+/* The trials as a table, the best first, for people; and as CSV, by number, with numbers that read back to
+ * the bit: the columns are trial, seed, those of the space, rung, budget, score and status. A choice with
+ * a name goes by it; a score that is not finite is an empty field. The spec is the one searched by.
  * NB_ERR_CALLBACK: writing failed. */
 NB_API nb_code nb_search_print(FILE *to, const nb_search_spec *spec, const nb_search_result *r);
 NB_API nb_code nb_search_csv(FILE *to, const nb_search_spec *spec, const nb_search_result *r);
