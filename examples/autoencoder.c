@@ -148,6 +148,8 @@ static nb_code make_digits(nb_dataset **train, nb_dataset **test, nb_reason *why
     if (!code)
         code = nb_prep_apply(prep, drawn, &scaled, why);
     if (!code)
+        scaled->shape = NB_SHAPE(PIXELS); /* a row of numbers, no longer a picture */
+    if (!code)
         code = nb_dataset_split(scaled, 0.2, true, 5, train, test, why);
     nb_prep_free(prep);
     nb_dataset_free(scaled);
