@@ -42,6 +42,8 @@
 #include <nabla/schedule.h>
 #include <nabla/save.h>
 #include <nabla/fit.h>
+#include <nabla/monitor.h>
 #include <nabla/view.h>
+#include <nabla/plot.h>
 
 #endif

@@ -104,7 +104,8 @@ typedef struct nb_fit_spec {
                                 * there are labels */
     nb_batches *batches; /* instead of train, whose batches they are then: a file's, say */
     int64_t batch;       /* rows; 0: 32 */
-    int64_t micro; /* a batch is worked on in parts of so many rows, whose gradients are added up
+    int64_t
+        micro; /* a batch is worked on in even parts of at most so many rows, whose gradients are added up
                                 * in their order; 0: whole. Batch norm sees a part at a time */
     int threads;   /* 0: one. They share the parts if there are several, calling the model at the
                                 * same time, each with a pass of its own; else the tensor operations */
@@ -162,7 +163,8 @@ typedef struct nb_fit_result {
     double best_loss;   /* the watched one */
     int64_t epochs;     /* that were finished: rows of the history */
     nb_fit_epoch *history;
-    nb_allocator allocator; /* which the history is from */
+    int64_t room; /* for so many rows, from this allocator */
+    nb_allocator allocator;
 } nb_fit_result;
 /* Also after a failure. A zeroed one, or one that was freed, is fine. */
 NB_API void nb_fit_result_free(nb_fit_result *r);

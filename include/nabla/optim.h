@@ -142,6 +142,7 @@ NB_API nb_code nb_optim_step(nb_optim *o, nb_reason *why);
 NB_API int64_t nb_optim_steps(const nb_optim *o);
 NB_API nb_code nb_optim_set_steps(nb_optim *o, int64_t steps, nb_reason *why);
 NB_API int32_t nb_optim_states(const nb_optim *o);
+NB_API const char *nb_optim_name(const nb_optim *o); /* its rule's; never NULL */
 /* NULL, with *name "", if there is no such state. name may be NULL. */
 NB_API void *nb_optim_state(const nb_optim *o, int32_t k, const char **name);
 

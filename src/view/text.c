@@ -42,12 +42,17 @@ int nbi_view_width(const char *s)
 
 void nbi_view_clean(char *to, const char *from, bool ascii)
 {
+    nbi_view_cut(to, from, NBI_VIEW_NAME, ascii);
+}
+
+void nbi_view_cut(char *to, const char *from, int columns, bool ascii)
+{
     const char *cut = ascii ? "~" : "…";
     char *last = to; /* where the character in the last column begins */
     int width = 0;
     bool good;
     for (int n; (n = character(from, &good)) > 0; from += n, width++) {
-        if (width == NBI_VIEW_NAME) {
+        if (width == columns) {
             memcpy(last, cut, strlen(cut) + 1);
             return;
         }

@@ -24,6 +24,8 @@ enum {
 int nbi_view_width(const char *s);
 /* from as printable text of at most NBI_VIEW_NAME columns, into NBI_VIEW_TEXT bytes. */
 void nbi_view_clean(char *to, const char *from, bool ascii);
+/* The same for at least one column, into 4 columns + 4 bytes. */
+void nbi_view_cut(char *to, const char *from, int columns, bool ascii);
 /* A scalar's value or a tensor's shape. */
 void nbi_view_value(char *to, nb_tape *t, uint32_t i);
 /* The adjoint of a scalar that the last sweep reached; false if there is none to show. */

@@ -1,0 +1,59 @@
+/*
+ * A fit under way, from inside.
+ *
+ * What a fit knows that its spec does not say is one plain struct, the state, beside the history: that,
+ * with parameters, optimizer, average and the place among the batches, is what `last` holds, and all
+ * that it takes to go on.
+ */
+#ifndef NABLA_SRC_TRAIN_FIT_H
+#define NABLA_SRC_TRAIN_FIT_H
+
+#include "train/parts.h"
+
+/* As arrays in a file: the integers, then the doubles. */
+typedef struct nbi_fit_state {
+    int64_t epochs;     /* finished; rows of the history */
+    int64_t steps;      /* made */
+    int64_t batch;      /* batches of this epoch */
+    int64_t rows;       /* of this epoch, that have been seen */
+    int64_t best_epoch; /* 0: none */
+    int64_t bad;        /* epochs since, without improvement */
+    int64_t told, plateau_bad, cooling;
+    double loss, metric; /* of this epoch: sums over rows */
+    double best_loss, rate, gradient, seconds, plateau_rate, plateau_best;
+} nbi_fit_state;
+enum { NBI_FIT_INTEGERS = 9, NBI_FIT_DOUBLES = 8, NBI_FIT_COLUMNS = 9 };
+
+typedef struct nbi_training {
+    nb_fit_spec spec;
+    nbi_heap heap;
+    nb_dataset *rest, *part; /* where a share is held out */
+    const nb_dataset *train, *valid;
+    nb_batches *batches, *made, *judged; /* made: by us */
+    nbi_parts parts, judges;
+    nb_schedule schedule; /* its rate is 0: there is none */
+    nbi_fit_state at;
+    nb_fit_epoch *history; /* [at.epochs] in a block of room */
+    int64_t room;
+    double before; /* seconds of the clock when this run began, less those made before */
+    nb_fit_end end;
+} nbi_training;
+
+/* Room for so many rows of history. */
+nb_code nbi_fit_room(nbi_training *f, int64_t rows, nb_reason *why);
+
+/* Trains until f->end says why it ended. */
+nb_code nbi_fit_loop(nbi_training *f, nb_reason *why);
+
+/* After a step: the bar. After an epoch: its line. */
+void nbi_fit_show(const nbi_training *f);
+void nbi_fit_tell(const nbi_training *f, const nb_fit_epoch *e);
+
+/* Writes `best`: the parameters, averaged if they are, statistics, preprocessing. */
+nb_code nbi_fit_keep_best(const nbi_training *f, nb_reason *why);
+/* Writes `last`. */
+nb_code nbi_fit_keep_last(const nbi_training *f, nb_reason *why);
+/* Takes all from `last`, if there is such a file: *found. */
+nb_code nbi_fit_resume(nbi_training *f, bool *found, nb_reason *why);
+
+#endif
