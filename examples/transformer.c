@@ -145,7 +145,7 @@ static double attention(const model *l, nb_params *p, nb_tape *t, const int64_t 
 
 /* A row for each place that asks, from the bar on, and a column for each that is asked. Returns in how
  * many rows the symbol to be copied gets more than half of the attention. */
-static int print_attention(const int64_t *token, const double (*p)[PLACES])
+static int print_attention(const int64_t *token, double (*p)[PLACES])
 {
     static const char shade[] = " .:-=+*#%@", name[] = "abcdefgh|";
     int aligned = 0;
