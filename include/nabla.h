@@ -43,6 +43,7 @@
 #include <nabla/save.h>
 #include <nabla/fit.h>
 #include <nabla/monitor.h>
+#include <nabla/sanity.h>
 #include <nabla/view.h>
 
 #endif
