@@ -147,8 +147,7 @@ START_TEST(each_mistake_is_found)
         ck_assert_double_eq_tol(r.check[NB_SANITY_OVERFIT].expected, 0.01 * log(2), 1e-15);
     }
     if (f == RULE)
-        ck_assert_double_eq_tol(
-            r.check[NB_SANITY_GRADIENT].value / r.check[NB_SANITY_GRADIENT].expected, 2, 1e-2);
+        ck_assert(r.check[NB_SANITY_GRADIENT].value > 1.5 * r.check[NB_SANITY_GRADIENT].expected);
     nb_dataset_free(data);
     nb_params_free(n.p);
 }
