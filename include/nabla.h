@@ -44,6 +44,7 @@
 #include <nabla/fit.h>
 #include <nabla/monitor.h>
 #include <nabla/search.h>
+#include <nabla/sanity.h>
 #include <nabla/view.h>
 #include <nabla/plot.h>
 
