@@ -103,26 +103,31 @@ static nb_code fit(classifier *c, const settings *s, const nb_dataset *train, nb
     memcpy(sizes + 1, s->hidden, (size_t)s->layers * sizeof *sizes);
     sizes[s->layers + 1] = nb_schema_classes(c->schema);
     c->params = nb_params_new(&(nb_params_options){.dtype = NB_F32});
-    c->net = nb_mlp_new(c->params, "net", (int)s->layers + 2, sizes, NULL, &r);
+    c->net =
+        nb_mlp_new(c->params, "net", (int)s->layers + 2, sizes,
+                   &(nb_mlp_options){.weight.rule = NB_INIT_UNIFORM}, &r); /* PyTorch's choice */
     nb_optim *o = nb_optim_new(
         c->params, &(nb_optim_options){.rule = nb_update_of(NB_ADAM), .rate = s->rate}, why);
     if (!o)
         return NB_ERR_ARGUMENT;
+    const nb_learner l = learner_of(c);
     nb_fit_result result;
-    const nb_code code = nb_fit(&(nb_fit_spec){.learner = learner_of(c),
-                                               .train = train,
-                                               .batch = s->batch,
-                                               .epochs = s->epochs,
-                                               .seed = s->seed,
-                                               .optim = o,
-                                               .interruptible = true,
-                                               .progress = stderr},
-                                &result, why);
+    double loss, right;
+    nb_code code = nb_fit(&(nb_fit_spec){.learner = l,
+                                         .train = train,
+                                         .batch = s->batch,
+                                         .epochs = s->epochs,
+                                         .seed = s->seed,
+                                         .optim = o,
+                                         .interruptible = true,
+                                         .progress = stderr},
+                          &result, why);
     if (!code)
-        printf("training: %lld rows, %lld steps, %s; loss %.3f, accuracy %.3f\n",
-               (long long)train->rows, (long long)result.steps, nb_fit_end_name(result.end),
-               result.epochs ? result.history[result.epochs - 1].loss : 0,
-               result.epochs ? result.history[result.epochs - 1].metric : 0);
+        code = nb_evaluate(&l, train, &loss, &right, why);
+    if (!code)
+        printf("training: %lld rows, %lld steps, %s; loss %.4f, accuracy %.3f\n",
+               (long long)train->rows, (long long)result.steps, nb_fit_end_name(result.end), loss,
+               right);
     nb_fit_result_free(&result);
     nb_optim_free(o);
     return code;
