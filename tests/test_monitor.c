@@ -473,6 +473,9 @@ START_TEST(memory_ends)
         ck_assert(code == NB_OK || code == NB_ERR_MEMORY);
         ck_assert(code == NB_OK || strstr(why.text, "memory"));
         ck_assert_int_eq(nb_optim_steps(c.o), code == NB_OK);
+        int64_t rows; /* of a look all or none, and of a step */
+        nb_monitor_rows(c.w, &rows);
+        ck_assert(code == NB_OK ? rows == 8 : rows == 0 || rows == 4);
         if (c.w && code != NB_OK)
             step(&c, 2); /* as if nothing had been */
         nb_monitor_point point[4];

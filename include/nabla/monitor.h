@@ -155,8 +155,9 @@ NB_API bool nb_monitor_begin(nb_monitor *m, nb_tape *t, int64_t step);
 NB_API nb_var nb_monitor_watch(nb_monitor *m, const nb_pass *pass, const char *name, nb_var x);
 /* After the sweep and before the rewind: reads the activations and their gradients. Watching is over. */
 NB_API nb_code nb_monitor_look(nb_monitor *m, nb_reason *why);
-/* nb_optim_step, with the gradients and what they did to the parameters recorded. If it fails, its
- * code and reason are those returned, and the gradients are recorded all the same. */
+/* nb_optim_step, with the gradients as it sees them, after any clipping, and what it did to the parameters
+ * recorded. If it fails, its code and reason are those returned, and the gradients are recorded all the
+ * same. */
 NB_API nb_code nb_monitor_step(nb_monitor *m, nb_optim *o, nb_reason *why);
 
 /* ---- reading --------------------------------------------------------------------------------- */
