@@ -6,6 +6,8 @@
 #include "reason.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 static bool near(double x, double y, double tolerance)
@@ -229,6 +231,60 @@ START_TEST(other_nodes)
 }
 END_TEST
 
+/* ---- threads --------------------------------------------------------------------------------- */
+
+typedef struct helper {
+    const nb_params *p;
+    nb_monitor *w;
+    atomic_bool stop;
+    atomic_int passes;
+    bool bad;
+} helper;
+
+/* Passes on a tape of its own, with gradients of its own, as fits with threads make them. */
+static void *make_passes(void *context)
+{
+    helper *h = context;
+    nb_tape *t = nb_tape_new(NULL);
+    const nb_mark start = nb_tape_mark(t);
+    double grads[2];
+    nb_var var[2];
+    while (!atomic_load(&h->stop)) {
+        const nb_pass m =
+            nb_pass_with(h->p, t, &(nb_pass_spec){.var = var, .grads = grads, .training = true});
+        const nb_var x = nb_pass_var(&m, 0);
+        h->bad = h->bad || nb_monitor_watch(h->w, &m, "other", x).index != x.index;
+        nb_rewind(start);
+        atomic_fetch_add(&h->passes, 1);
+    }
+    nb_tape_free(t);
+    return NULL;
+}
+
+START_TEST(other_tapes_on_other_threads)
+{
+    pthread_t thread;
+    chain c = chain_of(NB_F64, 0.5, 0.5);
+    watch_with(&c, &(nb_monitor_options){.kinds = 1u << NB_MONITOR_ACTIVATION});
+    helper h = {.p = c.p, .w = c.w};
+    ck_assert_int_eq(pthread_create(&thread, NULL, make_passes, &h), 0);
+    int64_t count, n = 0;
+    while (n < 200 || atomic_load(&h.passes) < 200) {
+        const nb_mark start = nb_tape_mark(c.t);
+        nb_monitor_begin(c.w, c.t, ++n);
+        const nb_pass m = nb_training_pass(c.p, c.t, NULL);
+        nb_backward(record(&c, &m));
+        ck_assert_int_eq(nb_monitor_look(c.w, NULL), NB_OK);
+        nb_rewind(start);
+    }
+    atomic_store(&h.stop, true);
+    pthread_join(thread, NULL);
+    nb_monitor_rows(c.w, &count);
+    ck_assert(count == 2 * n && !h.bad && !nb_monitor_latest(c.w, NB_MONITOR_ACTIVATION, "other"));
+    chain_free(&c);
+}
+END_TEST
+
 /* ---- units ----------------------------------------------------------------------------------- */
 
 static const nb_monitor_row *see(chain *c, int64_t number, nb_shape shape, const double *x)
@@ -417,6 +473,9 @@ START_TEST(memory_ends)
         ck_assert(code == NB_OK || code == NB_ERR_MEMORY);
         ck_assert(code == NB_OK || strstr(why.text, "memory"));
         ck_assert_int_eq(nb_optim_steps(c.o), code == NB_OK);
+        int64_t rows; /* of a look all or none, and of a step */
+        nb_monitor_rows(c.w, &rows);
+        ck_assert(code == NB_OK ? rows == 8 : rows == 0 || rows == 4);
         if (c.w && code != NB_OK)
             step(&c, 2); /* as if nothing had been */
         nb_monitor_point point[4];
@@ -442,6 +501,7 @@ int main(void)
     tcase_add_test(c, nobody_watches);
     tcase_add_test(c, vanishing_and_exploding);
     tcase_add_test(c, other_nodes);
+    tcase_add_test(c, other_tapes_on_other_threads);
     tcase_add_test(c, dead_units);
     tcase_add_test(c, saturation);
     tcase_add_test(c, parameters_of_all_kinds);

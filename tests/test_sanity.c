@@ -310,6 +310,8 @@ START_TEST(bad_arguments)
     l.model = refuses;
     said(nb_sanity(&l, data, NULL, &r, &why), NB_ERR_SHAPE, &why,
          "sanity: the loss at the beginning: matmul");
+    said(nb_sanity(&l, data, &(nb_sanity_options){.skip = 1u << NB_SANITY_CHANCE}, &r, &why),
+         NB_ERR_SHAPE, &why, "sanity: overfitting: matmul");
     l.params = nb_params_new(NULL);
     said(nb_sanity(&l, data, NULL, &r, &why), NB_ERR_EMPTY, &why, "no parameters");
     nb_params_free(l.params);

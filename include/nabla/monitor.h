@@ -120,8 +120,7 @@ typedef struct nb_monitor_options {
     int64_t every;  /* 1 */
     uint32_t kinds; /* what is recorded, 1 << NB_MONITOR_UPDATE, …; all */
 
-    size_t
-        ranges; /* where activations saturate. The list is the caller's and outlives the monitor */
+    size_t ranges; /* where activations saturate; the list outlives the monitor */
     const nb_monitor_range *range;
     int64_t silent; /* looks in which a unit was silent until it is dead; 1 */
 
@@ -132,10 +131,10 @@ typedef struct nb_monitor_options {
     double fast;      /* 0.1; about 1e-3 is usual */
     double slow;      /* 1e-6 */
 
-    int64_t
-        snapshots; /* of all parameters, kept for nb_monitor_path: at least 3; 0: none. When there
-                        * is no room left, every other one is given up, and from then on every
-                        * other one taken: they always span all that was looked at */
+    /* Of all parameters, for nb_monitor_path: at least 3; 0: none. When there is no room left, every
+     * other one is given up, and from then on every other one taken: those kept are evenly spaced, and
+     * span all that was looked at. */
+    int64_t snapshots;
     const nb_allocator *allocator; /* NULL: the default */
 } nb_monitor_options;
 
@@ -156,8 +155,9 @@ NB_API bool nb_monitor_begin(nb_monitor *m, nb_tape *t, int64_t step);
 NB_API nb_var nb_monitor_watch(nb_monitor *m, const nb_pass *pass, const char *name, nb_var x);
 /* After the sweep and before the rewind: reads the activations and their gradients. Watching is over. */
 NB_API nb_code nb_monitor_look(nb_monitor *m, nb_reason *why);
-/* nb_optim_step, with the gradients and what they did to the parameters recorded. If it fails, its
- * code and reason are those returned, and the gradients are recorded all the same. */
+/* nb_optim_step, with the gradients as it sees them, after any clipping, and what it did to the parameters
+ * recorded. If it fails, its code and reason are those returned, and the gradients are recorded all the
+ * same. */
 NB_API nb_code nb_monitor_step(nb_monitor *m, nb_optim *o, nb_reason *why);
 
 /* ---- reading --------------------------------------------------------------------------------- */

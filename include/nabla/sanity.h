@@ -50,24 +50,24 @@ typedef struct nb_sanity_options {
     uint32_t skip; /* checks to leave out, 1 << NB_SANITY_GRADIENT, … */
     uint64_t seed; /* of the rows that are drawn, and of dropping out */
 
-    double chance; /* the loss of guessing; by itself, for labels the logarithm of their number of
-                    * classes, else the variance of the targets about their means. That is right for
-                    * cross-entropy and squared error: for other losses give the number */
+    /* The loss of guessing: by itself, for labels the logarithm of their number of classes, else the
+     * variance of the targets about their means. That is right for cross-entropy and squared error: for
+     * other losses give the number, or NaN if there is none. */
+    double chance;
     double factor; /* passed from chance / factor to chance times factor; 2 for labels, else 4 */
     int64_t chance_rows; /* the loss is looked at on so many; 256 */
 
     /* The loss without its regularisers. NULL: the usual one (that of a learner without a loss) if l1
      * or l2 are given; else the check of penalties is left out. Overfitting is done with it, too. */
     nb_learner_loss_fn *plain;
-    double l1,
-        l2; /* what the penalty should be, as in nb_weight_penalty; both 0: anything above 0 */
+    double l1, l2; /* the penalty's, as in nb_weight_penalty; both 0: it is anything above 0 */
 
+    /* Overfitted when the loss is below `small` times that of guessing, or times the first if that of
+     * guessing is not known. */
     int64_t rows;  /* to overfit; 20 */
     int64_t steps; /* of Adam, at most; 1000 */
     double rate;   /* its learning rate; 0.01 */
-    double
-        small; /* overfitted when the loss is below so many times that of guessing, or, where this is
-                    * not known, times the first; 0.01 */
+    double small;  /* 0.01 */
 
     int64_t gradient_rows; /* 4 */
 

@@ -61,7 +61,7 @@ static void print_row(FILE *to, const nb_monitor_row *row, int width)
 
 nb_code nb_monitor_print(FILE *to, const nb_monitor *m)
 {
-    static const char *const last[] = {"", "of the last", "of the last", "of weights"};
+    static const char *const last[] = {"", "  of the last", "  of the last", "  of weights"};
     if (!to)
         return NB_ERR_ARGUMENT;
     const nb_monitor_row *row = m ? m->row.data : NULL;
@@ -81,7 +81,7 @@ nb_code nb_monitor_print(FILE *to, const nb_monitor *m)
             if ((int)row[k].kind != kind)
                 continue;
             if (head)
-                fprintf(to, "%s, step %lld\n  %-*s %10s %9s %10s %10s %10s %10s %10s  %s\n",
+                fprintf(to, "%s, step %lld\n  %-*s %10s %9s %10s %10s %10s %10s %10s%s\n",
                         kind_name[kind], (long long)step, width, "", "mean", "deviation", "least",
                         "q1", "median", "q3", "most", last[kind]);
             head = false;

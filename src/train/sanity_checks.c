@@ -174,14 +174,14 @@ static nb_code overfit(nbi_sanity *w, nb_optim *o)
     double limit = isnan(w->chance) ? 0 : w->o.small * w->chance;
     for (int64_t step = 0; step <= w->o.steps; step++) {
         const nb_code code = learn(w, o, limit, &loss, &why);
+        if (code != NB_OK && code != NB_ERR_ANOMALY)
+            return nbi_because(w->why, code, "%s", why.text);
         if (code == NB_ERR_ANOMALY || !isfinite(loss))
             return nbi_sanity_end(
                 w, NB_SANITY_FAILED, loss, limit,
                 "the loss of %lld rows is %.4g after %lld steps, and it or its gradient not "
                 "finite",
                 rows, loss, (long long)step);
-        if (code != NB_OK)
-            return nbi_because(w->why, code, "%s", why.text);
         if (!step) {
             first = loss;
             limit = isnan(w->chance) ? w->o.small * loss : limit;
