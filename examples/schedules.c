@@ -1,0 +1,2 @@
+#include <nabla.h>
+int main(void){return 0;}
