@@ -27,7 +27,7 @@ typedef struct page {
     const nbi_plot_layout *l;
     nbi_ink *ink;
     double wide, high; /* of the area, in pixels */
-    nbi_dot pen;       /* where the path has come to */
+    nbi_dot pen, at;   /* what the path was led to last, and what it should have been led to */
     bool down;         /* has it begun? */
 } page;
 
@@ -86,13 +86,18 @@ static void put_text(page *g, double column, double row, const char *anchor, con
 
 /* ---- the pen --------------------------------------------------------------------------------- */
 
+/* A line that goes on within a twentieth of a pixel is the next one's business. */
 static void draw_line(void *context, nbi_dot a, nbi_dot b)
 {
     page *g = context;
-    if (!g->down || g->pen.x != a.x || g->pen.y != a.y)
+    const bool goes_on = g->down && g->at.x == a.x && g->at.y == a.y;
+    g->at = b;
+    g->down = true;
+    if (goes_on && fabs(b.x - g->pen.x) * g->wide < 0.05 && fabs(b.y - g->pen.y) * g->high < 0.05)
+        return;
+    if (!goes_on)
         put_point(g, "M", a);
     put_point(g, "L", b);
-    g->down = true;
     g->pen = b;
 }
 
