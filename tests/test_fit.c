@@ -399,6 +399,82 @@ START_TEST(held_out)
 }
 END_TEST
 
+/* ---- what is told ---------------------------------------------------------------------------- */
+
+/* The log has a line for each epoch; a file is no terminal, and gets no bar. */
+START_TEST(log_lines)
+{
+    char line[400];
+    int lines = 0;
+    learned l;
+    FILE *log = tmpfile(), *bar = tmpfile();
+    nb_dataset *d = blobs(NB_F64, 75, 1, NULL);
+    ck_assert(log && bar);
+    make_learned(&l, NB_F64, true, NULL);
+    nb_fit_spec s = spec_of(&l, d, d);
+    s.log = log;
+    s.progress = bar;
+    run(&s, NULL);
+    rewind(log);
+    while (fgets(line, sizeof line, log)) {
+        char start[100];
+        lines++;
+        snprintf(start, sizeof start, "epoch %d of 4  step %d  loss ", lines, 5 * lines);
+        ck_assert_msg(!strncmp(line, start, strlen(start)), "%s", line);
+        ck_assert(strstr(line, "  valid metric ") && strstr(line, "  rate 0.02  gradient "));
+    }
+    ck_assert_int_eq(lines, 4);
+    ck_assert_int_eq(ftell(bar), 0);
+    fclose(log);
+    fclose(bar);
+    free_learned(&l);
+    nb_dataset_free(d);
+}
+END_TEST
+
+static nb_monitor *monitor;
+
+static nb_var watched(void *context, const nb_pass *m, nb_var x)
+{
+    const learned *l = context;
+    nb_var h = nb_tanh(nb_linear_apply(&l->hidden, m, x, NULL));
+    return nb_linear_apply(&l->out, m, nb_monitor_watch(monitor, m, "h", h), NULL);
+}
+
+/* A monitor sees the steps it wants, of each the first part, whoever works on it: 4 rows of 16 with 8 units. */
+START_TEST(monitors)
+{
+    double mean[3];
+    nb_dataset *d = blobs(NB_F64, 75, 1, NULL);
+    for (int k = 0; k < 3; k++) {
+        learned l;
+        int64_t count, seen = 0;
+        nb_reason why = {""};
+        make_learned(&l, NB_F64, true, NULL);
+        monitor = nb_monitor_new(l.p, &(nb_monitor_options){.every = 5}, &why);
+        nb_fit_spec s = spec_of(&l, d, d);
+        s.learner.model = watched;
+        s.monitor = monitor;
+        s.micro = 4;
+        s.threads = k + 1;
+        run(&s, NULL);
+        const nb_monitor_row *row = nb_monitor_rows(monitor, &count);
+        for (int64_t i = 0; i < count; i++) {
+            seen += row[i].kind == NB_MONITOR_ACTIVATION;
+            ck_assert_int_eq(row[i].step % 5, 1);
+            ck_assert(row[i].kind > NB_MONITOR_SLOPE || row[i].of.n == 4 * 8);
+        }
+        ck_assert_int_eq(seen, 4); /* of 20 steps: 1, 6, 11, 16 */
+        mean[k] = nb_monitor_latest(monitor, NB_MONITOR_SLOPE, "h")->of.deviation;
+        ck_assert_double_gt(mean[k], 0);
+        ck_assert_double_eq(mean[k], mean[0]);
+        nb_monitor_free(monitor);
+        free_learned(&l);
+    }
+    nb_dataset_free(d);
+}
+END_TEST
+
 /* ---- what is not finite ---------------------------------------------------------------------- */
 
 /* log of a number that steps of 0.25 take from 1 below 0: the fifth has no logarithm. */
@@ -639,6 +715,8 @@ int main(void)
     tcase_add_test(c, rates);
     tcase_add_test(c, callbacks);
     tcase_add_test(c, held_out);
+    tcase_add_test(c, log_lines);
+    tcase_add_test(c, monitors);
     tcase_add_test(c, not_finite);
     tcase_add_test(c, gradient_not_finite);
     tcase_add_test(c, refusals);
