@@ -57,12 +57,30 @@ static void set_rate(nbi_training *f)
     nb_optim_set_rate(f->spec.optim, rate, NULL);
 }
 
+/* The gradient's length is one pass more over it: where nobody asks for it, only that of the last step
+ * before it is told or saved is taken. */
+static void measure(nbi_training *f)
+{
+    if (f->unmeasured)
+        nb_clip_norm(f->spec.learner.params, DBL_MAX, &f->at.gradient, NULL);
+    f->unmeasured = false;
+}
+
+static nb_code keep_last(nbi_training *f, nb_reason *why)
+{
+    measure(f);
+    return nbi_fit_keep_last(f, why);
+}
+
 /* From gradients to new parameters. */
 static nb_code take_step(nbi_training *f, nb_reason *why)
 {
     const nb_fit_spec *s = &f->spec;
     nb_params *p = s->learner.params;
-    nb_code code = nb_clip_norm(p, s->clip_norm > 0 ? s->clip_norm : DBL_MAX, &f->at.gradient, why);
+    nb_code code = NB_OK;
+    f->unmeasured = !(s->clip_norm > 0) && !(s->clip_value > 0) && !s->on_step;
+    if (!f->unmeasured)
+        code = nb_clip_norm(p, s->clip_norm > 0 ? s->clip_norm : DBL_MAX, &f->at.gradient, why);
     if (!code && s->clip_value > 0)
         code = nb_clip_value(p, s->clip_value, why);
     if (!code)
@@ -164,6 +182,7 @@ static nb_code end_epoch(nbi_training *f, nb_reason *why)
     nb_code code = nbi_fit_room(f, f->at.epochs + 1, why);
     if (code)
         return code;
+    measure(f);
     nb_fit_epoch *e = &f->history[f->at.epochs];
     *e = (nb_fit_epoch){.epoch = f->at.epochs + 1,
                         .step = f->at.steps,
@@ -184,7 +203,7 @@ static nb_code end_epoch(nbi_training *f, nb_reason *why)
     if (f->spec.best && f->at.best_epoch == f->at.epochs)
         code = nbi_fit_keep_best(f, why);
     if (!code && f->spec.last)
-        code = nbi_fit_keep_last(f, why);
+        code = keep_last(f, why);
     nbi_fit_tell(f, e);
     return !code && f->spec.on_epoch ? heed(f, f->spec.on_epoch(f->spec.learner.context, e), why)
                                      : code;
@@ -218,7 +237,7 @@ static nb_code epoch(nbi_training *f, const nbi_interrupt *signals, nb_reason *w
         if (f->end)
             return NB_OK;
         if (f->spec.last && f->spec.save_every > 0 && f->at.steps % f->spec.save_every == 0)
-            code = nbi_fit_keep_last(f, why);
+            code = keep_last(f, why);
         if (code)
             return code;
     }
@@ -236,7 +255,7 @@ nb_code nbi_fit_loop(nbi_training *f, nb_reason *why)
     nbi_interrupt_allow(&signals);
     const bool early = f->end == NB_FIT_CALLBACK || f->end == NB_FIT_INTERRUPTED;
     if (!code && early && f->spec.last)
-        code = nbi_fit_keep_last(f, why);
+        code = keep_last(f, why);
     if (code)
         f->end = NB_FIT_FAILED;
     return code;

@@ -39,6 +39,7 @@ typedef struct nbi_training {
     int64_t room;
     double before; /* seconds of the clock when this run began, less those made before */
     nb_fit_end end;
+    bool unmeasured; /* at.gradient is not yet that of the last step, whose gradients stand */
     nb_bar bar;
 } nbi_training;
 
