@@ -28,6 +28,7 @@ static const double centre[FEATURES] = {0.9, -0.6};
 
 /* ---- one sample, by hand and by sweep -------------------------------------------------------- */
 
+/* Of the two terms of the loss, the label leaves one. */
 static bool one_sample(nb_tape *t, double x, double y, bool draw)
 {
     nb_mark start = nb_tape_mark(t);
@@ -146,7 +147,7 @@ static double compare(problem *p)
     }
     if (nb_lbfgs_params(p->params, evaluate, p, NULL, &result, &why)) {
         puts(why.text);
-        return INFINITY;
+        return HUGE_VAL;
     }
     for (int k = 0; k <= FEATURES; k++)
         off = fmax(off, fabs(w[k] - descent[k]));
@@ -161,7 +162,7 @@ int main(void)
     p.tape = nb_tape_new(NULL);
     p.params = nb_params_new(NULL);
     p.layer = nb_linear_new(p.params, "logistic", FEATURES, 1,
-                            &(nb_layer_options){.weight = {NB_INIT_ZEROS}}, NULL);
+                            &(nb_layer_options){.weight = {.rule = NB_INIT_ZEROS}}, NULL);
     make_clouds(&p);
 
     bool good = one_sample(p.tape, 2, 1, true);

@@ -135,7 +135,7 @@ static nb_code draw(const forecast *f, const double *x, const double *y, nb_reas
 static bool report(const forecast *f, const double *x, const double *y)
 {
     const double amid = mean_spread(f, gap, end), inside = mean_spread(f, 0, gap);
-    const double beyond = mean_spread(f, end + 0.5, INFINITY);
+    const double beyond = mean_spread(f, end + 0.5, HUGE_VAL);
     const double data = data_within(f, x, y), hidden = gap_within(f);
     printf("\nspread of the crowd: %.2f amid the data, %.2f in the gap, %.2f beyond;\n"
            "within the band: %.0f %% of the data, %.0f %% of what the gap hides\n",

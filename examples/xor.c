@@ -100,7 +100,7 @@ static double truth_table(nb_tape *t, nb_params *p, const network *n)
 /* The loop by hand: a pass, a loss, a sweep, a step, a rewind. Returns the last loss. */
 static double train(nb_tape *t, nb_params *p, const network *n, nb_optim *o)
 {
-    double last = NAN;
+    double last = HUGE_VAL;
     nb_mark start = nb_tape_mark(t);
     for (int step = 0; step <= STEPS; step++) {
         nb_pass m = nb_training_pass(p, t, NULL);
@@ -112,7 +112,7 @@ static double train(nb_tape *t, nb_params *p, const network *n, nb_optim *o)
         if (step % REPORT == 0)
             printf("step %3d  loss %.4f\n", step, last);
         if (nb_backward(loss) || nb_optim_step(o, &why))
-            return NAN;
+            return HUGE_VAL;
         nb_rewind(start);
     }
     return last;
