@@ -325,6 +325,15 @@ static bool parse(int argc, char **argv, choices *c)
     return true;
 }
 
+/* The first symbol that is not blank: what samples begin with. */
+static int64_t first_letter(const text *s)
+{
+    int64_t k = 0;
+    while (k + 1 < s->length && s->symbol[k] <= symbol_of(' '))
+        k++;
+    return s->symbol[k];
+}
+
 /* Trains if it is to, compares, writes. */
 static bool run(const model *l, const choices *c, const text *s, nb_reason *why)
 {
@@ -341,8 +350,9 @@ static bool run(const model *l, const choices *c, const text *s, nb_reason *why)
     if (c->epochs)
         printf("\n%.3f bits per character: %s.\n", bits,
                bits < bound ? "it remembers" : "no better than pairs of characters");
-    sample(l, s->symbol[0], 0.4, &r);
-    sample(l, s->symbol[0], 1.0, &r);
+    const int64_t first = first_letter(s);
+    sample(l, first, 0.4, &r);
+    sample(l, first, 1.0, &r);
     if (c->save && nb_save(&saved, c->save, why))
         return false;
     if (!c->path && c->epochs && bits >= bound)
