@@ -26,8 +26,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STREAMS = 8, WINDOW = 24, WIDTH = 24, UNITS = 128 };
-enum { EPOCHS = 80, SHOWN = 8, SAMPLE = 280 };
+enum { STREAMS = 8, WINDOW = 12, WIDTH = 24, UNITS = 128 };
+enum { EPOCHS = 40, SHOWN = 8, SAMPLE = 280 };
 enum { SYMBOLS = 96 }; /* a line's end and the printable characters of ASCII, from the blank on */
 
 static const char alice[] =
@@ -125,8 +125,8 @@ static text text_of(const char *name, const char *bytes, size_t n)
             return (text){0, NULL};
         }
         s.symbol[s.length++] = symbol;
-        if (c == '\n')
-            line++, column = 0;
+        line += c == '\n';
+        column = c == '\n' ? 0 : column;
     }
     if (!s.symbol)
         fprintf(stderr, "char_rnn: %s: no memory for %zu characters\n", name, n);
@@ -206,7 +206,7 @@ static double learn(const model *l, nb_optim *o, int64_t steps, const int64_t *s
     nb_var loss = nb_cross_entropy(y, steps * STREAMS, next, NULL);
     double value = nb_value(loss);
     if (nb_backward(loss) || nb_clip_norm(l->params, 1, NULL, why) || nb_optim_step(o, why))
-        value = NAN;
+        value = (double)NAN;
     nb_rewind(start);
     return value;
 }
@@ -236,7 +236,7 @@ static double train(const model *l, const text *s, long epochs, nb_reason *why)
     const nb_schedule rate = {.kind = NB_COSINE, .rate = 8e-3, .last = 1e-3, .steps = epochs};
     nb_optim *o = nb_optim_new(
         l->params, &(nb_optim_options){.rule = nb_update_of(NB_ADAM), .rate = rate.rate}, why);
-    double bits = o ? 0 : NAN;
+    double bits = o ? 0 : (double)NAN;
     puts("\n epoch  bits per character");
     for (long k = 1; k <= epochs && !isnan(bits); k++) {
         nb_optim_set_rate(o, nb_schedule_at(&rate, k - 1), why);
@@ -325,6 +325,15 @@ static bool parse(int argc, char **argv, choices *c)
     return true;
 }
 
+/* The first symbol that is not blank: what samples begin with. */
+static int64_t first_letter(const text *s)
+{
+    int64_t k = 0;
+    while (k + 1 < s->length && s->symbol[k] <= symbol_of(' '))
+        k++;
+    return s->symbol[k];
+}
+
 /* Trains if it is to, compares, writes. */
 static bool run(const model *l, const choices *c, const text *s, nb_reason *why)
 {
@@ -341,8 +350,9 @@ static bool run(const model *l, const choices *c, const text *s, nb_reason *why)
     if (c->epochs)
         printf("\n%.3f bits per character: %s.\n", bits,
                bits < bound ? "it remembers" : "no better than pairs of characters");
-    sample(l, s->symbol[0], 0.4, &r);
-    sample(l, s->symbol[0], 1.0, &r);
+    const int64_t first = first_letter(s);
+    sample(l, first, 0.4, &r);
+    sample(l, first, 1.0, &r);
     if (c->save && nb_save(&saved, c->save, why))
         return false;
     if (!c->path && c->epochs && bits >= bound)
