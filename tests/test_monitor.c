@@ -178,6 +178,24 @@ START_TEST(nobody_watches)
 }
 END_TEST
 
+/* Looking changes no bit of what is learned. */
+START_TEST(only_looking)
+{
+    double value[2][2];
+    for (int k = 0; k < 2; k++) {
+        chain c = chain_of(NB_F32, 0.7, 0.3);
+        if (k)
+            watch_with(&c, &(nb_monitor_options){.every = 2, .snapshots = 3});
+        for (int64_t i = 1; i <= 9; i++)
+            step(&c, i);
+        nb_params_read(c.p, c.a, &value[k][0], 1);
+        nb_params_read(c.p, c.b, &value[k][1], 1);
+        chain_free(&c);
+    }
+    ck_assert(!memcmp(value[0], value[1], sizeof value[0]));
+}
+END_TEST
+
 START_TEST(vanishing_and_exploding)
 {
     chain c = chain_of(NB_F64, 1, 1e-3);
@@ -499,6 +517,7 @@ int main(void)
     tcase_add_loop_test(c, rows_by_hand, 0, 2);
     tcase_add_test(c, steps_that_are_looked_at);
     tcase_add_test(c, nobody_watches);
+    tcase_add_test(c, only_looking);
     tcase_add_test(c, vanishing_and_exploding);
     tcase_add_test(c, other_nodes);
     tcase_add_test(c, other_tapes_on_other_threads);
