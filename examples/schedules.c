@@ -122,7 +122,7 @@ static double loss(model *m, int from, int n, bool step)
     nb_var f = nb_squared_error(nb_mlp_apply(&m->mlp, &pass, x), y, NULL);
     double value = nb_value(f);
     if (step && (nb_backward(f) != NB_OK || nb_optim_step(m->optim, NULL) != NB_OK))
-        value = (double)NAN;
+        value = (double)(double)NAN;
     nb_rewind(start);
     return value;
 }
@@ -134,7 +134,7 @@ static bool show_plateau(void)
     static double losses[EPOCHS], rates[EPOCHS];
     static model m;
     nb_plateau plateau = {.rate = 0.3, .factor = 0.5, .patience = 8, .lowest = 1e-3};
-    double best = INFINITY, rate = plateau.rate; /* the rule once more, by hand */
+    double best = (double)INFINITY, rate = plateau.rate; /* the rule once more, by hand */
     int falls = 0, first = 0, bad = 0;
     bool good = true;
     make(&m, NB_SGD, rate);
@@ -208,9 +208,8 @@ static bool show_range_test(void)
                              .series = &(nb_series){.n = n, .x = rates, .y = losses}},
                   NULL);
     const double good = train(best, 400), low = train(best / 1000, 400);
-    printf("Fastest at a rate of %.2g. After 400 steps at that rate the loss is %.3f, at a "
-           "hundredth of it "
-           "%.3f.\n",
+    printf("Fastest at a rate of %.2g. The loss after 400 steps: %.3f at that rate, %.3f at a "
+           "thousandth.\n",
            best, good, low);
     return best > test.low && best < test.high && good < 0.2 && good < low;
 }

@@ -16,6 +16,8 @@
 #include <math.h>
 #include <stdio.h>
 
+static const double none = (double)NAN, inf = (double)INFINITY;
+
 static char *drawn(const nb_plot *p, nb_code (*draw)(FILE *, const nb_plot *, nb_reason *))
 {
     char *text = NULL;
@@ -134,7 +136,7 @@ END_TEST
 
 START_TEST(heat_is_shaded)
 {
-    const double z[] = {0, 1, 2, NAN, 3, 4};
+    const double z[] = {0, 1, 2, none, 3, 4};
     const nb_heat h = {.name = "z", .rows = 2, .columns = 3, .z = z, .x = {0, 3}, .y = {0, 2}};
     is_text(&(nb_plot){.heat = &h, .columns = 12, .rows = 7}, "2 ┤   ▓▓▓▓▓▓\n"
                                                               "1 ┤   ▓▓▓▓▓▓\n"
@@ -220,14 +222,14 @@ END_TEST
 START_TEST(what_cannot_be_drawn)
 {
     static bool dot[DOTS], other[DOTS];
-    const double x[] = {0, 0.2, 0.4, 0.6, 0.8, 1}, y[] = {0.1, NAN, 0.5, NAN, 0.2, 0.9};
+    const double x[] = {0, 0.2, 0.4, 0.6, 0.8, 1}, y[] = {0.1, none, 0.5, none, 0.2, 0.9};
     nb_series s = {.n = 6, .x = x, .y = y};
     nb_plot p = unit_plot(&s);
     /* a dot, a dot, and a line from (0.8, 0.2) to (1, 0.9): 9.4 to 42.3 of 47 up, 34 dots */
     ck_assert_int_eq(read_dots(&p, dot), 2 + 34);
     ck_assert(dot[index_of(0, 0.1)] && dot[index_of(0.4, 0.5)] && dot[index_of(0.8, 0.2)]);
 
-    const double holes[] = {0.1, INFINITY, 0.5, -INFINITY, 0.2, 0.9};
+    const double holes[] = {0.1, inf, 0.5, -inf, 0.2, 0.9};
     const double x_left[] = {0, 0.4, 0.8, 1}, left[] = {0.1, 0.5, 0.2, 0.9};
     s.y = holes;
     const int count = read_dots(&p, dot);
@@ -377,7 +379,7 @@ START_TEST(ticks_known)
     ck_assert_double_eq(nbi_scale_at(&s, 3), 0);
     ck_assert_double_eq(nbi_scale_at(&s, 60), 1);
     ck_assert_double_eq_tol(nbi_scale_at(&s, sqrt(3 * 60)), 0.5, 1e-15);
-    ck_assert(isinf(nbi_scale_at(&s, 0)) && isinf(nbi_scale_at(&s, INFINITY)));
+    ck_assert(isinf(nbi_scale_at(&s, 0)) && isinf(nbi_scale_at(&s, inf)));
 }
 END_TEST
 
@@ -464,8 +466,8 @@ static void well_formed(const char *s)
 
 START_TEST(svg_is_well_formed)
 {
-    const double x[] = {1, 2, 3, NAN, 5}, y[] = {1, 1e-3, NAN, 1, 7}, y2[] = {2, 1, 1, 1, 8};
-    const double z[] = {1, 2, 3, NAN, 0, -1};
+    const double x[] = {1, 2, 3, none, 5}, y[] = {1, 1e-3, none, 1, 7}, y2[] = {2, 1, 1, 1, 8};
+    const double z[] = {1, 2, 3, none, 0, -1};
     const nb_heat h = {
         .name = "heat \"<&>'", .rows = 2, .columns = 3, .z = z, .x = {1, 5}, .y = {1e-3, 7}};
     nb_series s[40] = {{0}};
@@ -538,14 +540,14 @@ static void refused(const nb_plot *p, nb_code code, const char *part)
 
 START_TEST(bad_inputs)
 {
-    const double y[] = {1, 2}, none[] = {NAN, -1};
+    const double y[] = {1, 2}, nowhere[] = {none, -1};
     nb_series s = {.name = "s", .n = 2, .y = y};
     nb_plot p = {.n = 1, .series = &s};
     refused(NULL, NB_ERR_ARGUMENT, "the plot is NULL");
     refused(&(nb_plot){.n = 1}, NB_ERR_ARGUMENT, "list of series");
     refused(&(nb_plot){0}, NB_ERR_EMPTY, "nothing to draw: 0 series");
     refused(&(nb_plot){.n = 1, .series = &(nb_series){.y = y}}, NB_ERR_EMPTY, "0 points");
-    refused(&(nb_plot){.y.log = true, .n = 1, .series = &(nb_series){.n = 2, .y = none}},
+    refused(&(nb_plot){.y.log = true, .n = 1, .series = &(nb_series){.n = 2, .y = nowhere}},
             NB_ERR_EMPTY, "1 series with 2 points");
     p.columns = 1001;
     refused(&p, NB_ERR_ARGUMENT, "1001 columns and 0 rows");
@@ -559,7 +561,7 @@ START_TEST(bad_inputs)
     refused(&p, NB_ERR_ARGUMENT, "range of x, 2 to 1");
     p.x = (nb_plot_axis){.low = -1, .high = 1, .log = true};
     refused(&p, NB_ERR_ARGUMENT, "x is logarithmic, but its range begins at -1");
-    p.x = (nb_plot_axis){.low = 1, .high = INFINITY};
+    p.x = (nb_plot_axis){.low = 1, .high = inf};
     refused(&p, NB_ERR_ARGUMENT, "1 to inf");
     p.x = (nb_plot_axis){.log = true};
     s.kind = NB_PLOT_BARS;
@@ -705,11 +707,11 @@ START_TEST(no_bar_elsewhere)
 {
     FILE *to = tmpfile();
     ck_assert_ptr_nonnull(to);
-    nb_bar b = {.to = to}, none = {.label = "x"};
+    nb_bar b = {.to = to}, off = {.label = "x"};
     nb_bar_draw(&b, 1, 2, 0, "x");
     nb_bar_clear(&b);
-    nb_bar_draw(&none, 1, 2, 0, "x");
-    nb_bar_clear(&none);
+    nb_bar_draw(&off, 1, 2, 0, "x");
+    nb_bar_clear(&off);
     nb_bar_draw(NULL, 1, 2, 0, "x");
     nb_bar_clear(NULL);
     ck_assert_int_eq(ftell(to), 0);

@@ -142,7 +142,7 @@ static void set_scale(nbi_scale *s, const nb_plot_axis *a, range r)
 
 static void measure_heat(nbi_plot_layout *l, const nb_heat *h)
 {
-    range z = {INFINITY, -INFINITY};
+    range z = {(double)INFINITY, -(double)INFINITY};
     for (size_t i = 0; i < h->rows * h->columns; i++)
         if (has_place(h->log, h->z[i]))
             widen(&z, h->z[i]);
@@ -153,7 +153,7 @@ static void measure_heat(nbi_plot_layout *l, const nb_heat *h)
 static nb_code find_ranges(nbi_plot_layout *l, nb_reason *why)
 {
     const nb_plot *p = l->plot;
-    range x = {INFINITY, -INFINITY}, y = x;
+    range x = {(double)INFINITY, -(double)INFINITY}, y = x;
     size_t points = 0;
     for (size_t k = 0; k < p->n; k++) {
         widen_by_series(p, &p->series[k], &x, &y);
@@ -181,7 +181,7 @@ double nbi_plot_shade(const nbi_plot_layout *l, size_t i, size_t j)
     const nb_heat *h = l->plot->heat;
     const double z = h->z[i * h->columns + j];
     if (!has_place(h->log, z))
-        return NAN;
+        return (double)NAN;
     const nbi_scale s = {.log = h->log, .low = l->heat_low, .high = l->heat_high};
     return l->heat_low < l->heat_high ? nbi_scale_at(&s, z) : 0;
 }

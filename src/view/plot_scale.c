@@ -86,7 +86,7 @@ double nbi_scale_at(const nbi_scale *s, double v)
     if (isnan(v))
         return v;
     if (isinf(v) || (s->log && v <= 0))
-        return INFINITY;
+        return (double)INFINITY;
     const double f = s->log ? (log10(v) - log10(s->low)) / (log10(s->high) - log10(s->low))
                             : half_span(s->low, v) / half_span(s->low, s->high);
     return fmin(fmax(f, -1e6), 1e6);

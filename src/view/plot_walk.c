@@ -61,7 +61,7 @@ static void dot(const nbi_pen *pen, void *c, nbi_dot a)
 
 double nbi_plot_bar_gap(const nb_series *s)
 {
-    double gap = INFINITY, last = NAN;
+    double gap = (double)INFINITY, last = (double)NAN;
     for (size_t i = 0; i < s->n; i++) {
         const double x = s->x ? s->x[i] : (double)i;
         if (!isfinite(x))
