@@ -55,8 +55,7 @@ typedef struct nb_dimension {
     const char *name;
     nb_scale_kind scale;
     double low, high;
-    int64_t
-        points; /* of a grid, at least 2 and all different; 0 with NB_SCALE_INTEGER: all there are */
+    int64_t points; /* of a grid: at least 2, all different; 0: each NB_SCALE_INTEGER there is */
 
     int64_t choices;                /* not 0: so many choices instead of a range */
     const double *choice;           /* [choices], or NULL: they are the numbers from 0 on */
@@ -116,8 +115,8 @@ typedef struct nb_search_row {
 /* ---- searching ------------------------------------------------------------------------------- */
 
 typedef enum nb_search_kind {
-    NB_SEARCH_RANDOM, /* so many points at random. Those of a longer search begin with the same ones */
-    NB_SEARCH_GRID, /* all points of a grid; the last dimension varies fastest */
+    NB_SEARCH_RANDOM, /* points at random. Those of a longer search begin with the same ones */
+    NB_SEARCH_GRID,   /* all points of a grid; the last dimension varies fastest */
     NB_SEARCH_KINDS
 } nb_search_kind;
 
@@ -135,13 +134,12 @@ typedef struct nb_search_spec {
     int64_t trials; /* at random; 0 for a grid, which has its own number */
     uint64_t seed;
 
-    int64_t budget; /* of the first rung; 0: 1 */
-    int64_t most;   /* of the last; 0: there is one rung */
-    int64_t
-        eta; /* at least 2; 0: 3. After a rung the best 1 / eta of its trials, but at least one, go
-                     * on to eta times the budget. The last rung's is `most`: rather than leave less
-                     * than that factor to be done, the one before goes there at once. Of equal scores
-                     * that of the lower number is better */
+    /* Rungs. After each the best 1 / eta of its trials, but at least one, go on to eta times the budget; of
+     * equal scores that of the lower number is better. The last rung goes to `most`, and so does one
+     * that would leave less than a factor of eta to be done. */
+    int64_t budget; /* of the first; 0: 1 */
+    int64_t most;   /* of the last; 0: there is only one */
+    int64_t eta;    /* at least 2; 0: 3 */
 
     int threads; /* that try several trials at once; 0: one. Or NB_ALL_THREADS */
     nb_trial_fn *objective;
@@ -152,15 +150,16 @@ typedef struct nb_search_spec {
     const nb_allocator *allocator; /* NULL: the default. Only the calling thread calls it */
 } nb_search_spec;
 
+/* A trial is better than another if it got to a higher rung or, on the same, has the lower score; those
+ * without a finite score come last. */
 typedef struct nb_search_result {
     int64_t trials;
     nb_search_row *row; /* [trials], by number */
-    int64_t
-        *order;   /* [trials], numbers: the best first. A trial that got to a higher rung is better,
-                     * then the one with the lower score; those without a finite score come last */
-    int64_t best; /* order[0], or -1 if it has no finite score */
-    int64_t rungs, spent; /* rungs begun; what all trials had together, by their rows */
-    bool stopped;         /* by the callback */
+    int64_t *order;     /* [trials], numbers: the best first */
+    int64_t best;       /* order[0], or -1 if that has no finite score */
+    int64_t rungs;      /* begun */
+    int64_t spent;      /* by all trials together */
+    bool stopped;       /* by the callback */
     int32_t dimensions;
     nb_allocator allocator; /* which the rows are from */
 } nb_search_result;
