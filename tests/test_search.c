@@ -179,6 +179,7 @@ END_TEST
  * lower numbers go on. */
 START_TEST(ladders)
 {
+    const int64_t long_time = INT64_MAX / NB_SEARCH_TRIALS;
     const struct {
         int64_t trials, budget, most, eta, rungs, step[4], n[4];
     } c[] = {{16, 0, 27, 0, 4, {1, 3, 9, 27}, {16, 5, 1, 1}},
@@ -187,7 +188,8 @@ START_TEST(ladders)
              {9, 4, 0, 3, 1, {4}, {9}},
              {9, 4, 7, 2, 1, {7}, {9}},
              {2, 1, 3, 3, 2, {1, 3}, {2, 1}},
-             {2, INT64_MAX / 2, INT64_MAX, INT64_MAX, 1, {INT64_MAX}, {2}}};
+             {2, 1, long_time, INT64_MAX, 1, {long_time}, {2}},
+             {2, 1, long_time, long_time, 2, {1, long_time}, {2, 1}}};
     for (size_t k = 0; k < sizeof c / sizeof *c; k++) {
         lab l = {.score = equal};
         nb_search_spec spec = spec_of(&l, c[k].trials, c[k].most, 0);

@@ -189,7 +189,8 @@ START_TEST(numbers_refused)
              {"-2 threads", {.trials = 1, .threads = -2}},
              {"eta is 1", {.trials = 1, .eta = 1}},
              {"from -1", {.trials = 1, .budget = -1}},
-             {"from 5 to 4", {.trials = 1, .budget = 5, .most = 4}}};
+             {"from 5 to 4", {.trials = 1, .budget = 5, .most = 4}},
+             {"to 9223372036855", {.trials = 1, .most = 9223372036855}}};
     for (size_t k = 0; k < sizeof c / sizeof *c; k++) {
         nb_search_spec spec = c[k].spec;
         spec.dimensions = 1;

@@ -138,7 +138,7 @@ typedef struct nb_search_spec {
      * equal scores that of the lower number is better. The last rung goes to `most`, and so does one
      * that would leave less than a factor of eta to be done. */
     int64_t budget; /* of the first; 0: 1 */
-    int64_t most;   /* of the last; 0: there is only one */
+    int64_t most;   /* of the last, below 9e12; 0: there is only one */
     int64_t eta;    /* at least 2; 0: 3 */
 
     int threads; /* that try several trials at once; 0: one. Or NB_ALL_THREADS */

@@ -282,12 +282,14 @@ static int64_t rung_budget(const search *s, int64_t budget)
 static nb_code climb(search *s)
 {
     nb_search_result *r = s->result;
-    for (s->budget = rung_budget(s, s->budget); s->n > 0;
-         s->budget = rung_budget(s, s->budget * s->eta)) {
+    s->budget = rung_budget(s, s->budget);
+    while (s->n > 0) {
         run_rung(s);
         if (s->ended)
             break;
         halve(s);
+        if (s->n > 0)
+            s->budget = rung_budget(s, s->budget * s->eta);
     }
     for (int64_t i = 0; i < r->trials; i++)
         free_state(s, i);
@@ -304,6 +306,7 @@ static nb_code climb(search *s)
 static nb_code check_numbers(const nb_search_spec *spec, nb_reason *why)
 {
     const int64_t budget = spec->budget ? spec->budget : 1;
+    const int64_t most = spec->most ? spec->most : budget;
     if (!spec->objective)
         return nbi_because(why, NB_ERR_ARGUMENT, "search: there is no objective");
     if ((unsigned)spec->kind >= NB_SEARCH_KINDS)
@@ -313,12 +316,11 @@ static nb_code check_numbers(const nb_search_spec *spec, nb_reason *why)
     if (spec->eta != 0 && spec->eta < 2)
         return nbi_because(why, NB_ERR_ARGUMENT, "search: eta is %lld, not at least 2",
                            (long long)spec->eta);
-    if (budget < 1 || (spec->most != 0 && spec->most < budget))
+    if (budget < 1 || most < budget || most > INT64_MAX / NB_SEARCH_TRIALS)
         return nbi_because(
             why, NB_ERR_ARGUMENT,
-            "search: budgets from %lld to %lld: the first is to be at least 1, the last"
-            " no less",
-            (long long)budget, (long long)spec->most);
+            "search: budgets from %lld to %lld: they are to rise, from 1 to %lld at most",
+            (long long)budget, (long long)most, (long long)(INT64_MAX / NB_SEARCH_TRIALS));
     return NB_OK;
 }
 
