@@ -48,6 +48,9 @@ START_TEST(checks)
     d = plain(10, 3);
     plain_label[9] = 3;
     said(nb_dataset_check(&d, &why), NB_ERR_INDEX, &why, "label 3 in row 10, but there are 3");
+    plain_label[9] = -1;
+    d.classes = 0;
+    said(nb_dataset_check(&d, &why), NB_ERR_INDEX, &why, "label -1 in row 10 is negative");
     d.rows = 0;
     said(nb_dataset_check(&d, &why), NB_ERR_EMPTY, &why, "the data set is empty");
     d = plain(10, 3);

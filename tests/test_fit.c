@@ -299,6 +299,26 @@ START_TEST(patience)
 }
 END_TEST
 
+/* Falls that are too small to wait for are falls all the same: the best is the least. Losses are 0.81^k, of
+ * which 1, 0.81^2, 0.81^4, 0.81^7 each lie 0.2 lower than the one before, and none after these. */
+START_TEST(small_falls)
+{
+    small m;
+    nb_fit_result r;
+    make_small(&m, 0.05);
+    m.s.valid = NULL;
+    m.s.patience = 4;
+    m.s.least = 0.2;
+    run(&m.s, &r);
+    ck_assert_int_eq(r.end, NB_FIT_PATIENCE);
+    ck_assert_int_eq(r.epochs, 12);
+    ck_assert_int_eq(r.best_epoch, 12);
+    ck_assert_double_eq_tol(r.best_loss, pow(0.81, 11), 1e-12);
+    nb_fit_result_free(&r);
+    free_small(&m);
+}
+END_TEST
+
 /* The schedule has the length of the fit, after its warm-up; a plateau halves the rate. */
 START_TEST(rates)
 {
@@ -541,6 +561,64 @@ static void refuse(nb_fit_spec *s, nb_code expected, const char *part)
     nb_fit_result_free(&r);
 }
 
+/* Twice 16 rows and one more, from which alone batch norm cannot learn. The schedule counts what is left. */
+START_TEST(short_batches)
+{
+    learned l;
+    nb_fit_result r;
+    nb_dataset *d = blobs(NB_F64, 33, 1, NULL);
+    make_learned(&l, NB_F64, false, NULL);
+    nb_fit_spec s = spec_of(&l, d, NULL);
+    refuse(&s, NB_ERR_EMPTY, "step 3 (epoch 1, batch 3): batch_norm");
+    free_learned(&l);
+    make_learned(&l, NB_F64, false, NULL);
+    s = spec_of(&l, d, NULL);
+    s.drop_last = true;
+    s.schedule = (nb_schedule){.kind = NB_LINEAR, .rate = 0.08};
+    run(&s, &r);
+    ck_assert_int_eq(r.steps, 8);
+    ck_assert_double_eq_tol(r.history[3].rate, 0.01, 1e-15);
+    ck_assert_double_eq(nb_optim_rate(l.o), 0.02);
+    nb_fit_result_free(&r);
+    s.batch = 34;
+    refuse(&s, NB_ERR_EMPTY, "");
+    free_learned(&l);
+    nb_dataset_free(d);
+}
+END_TEST
+
+/* What belongs to another model would be worked on in vain, or beyond its end. */
+START_TEST(strangers)
+{
+    learned l, m;
+    nb_reason why = {""};
+    nb_dataset *d = blobs(NB_F64, 30, 1, NULL);
+    make_learned(&l, NB_F64, false, NULL);
+    make_learned(&m, NB_F64, false, NULL);
+    nb_monitor *w = nb_monitor_new(m.p, NULL, &why);
+    const nb_fit_spec s = spec_of(&l, d, NULL);
+    nb_fit_spec b = s;
+    b.optim = m.o;
+    refuse(&b, NB_ERR_ARGUMENT, "the optimizer is of other parameters");
+    b = s;
+    b.average = m.average;
+    refuse(&b, NB_ERR_ARGUMENT, "the average is of other parameters");
+    b = s;
+    b.monitor = w;
+    refuse(&b, NB_ERR_ARGUMENT, "the monitor is of other parameters");
+    b = s;
+    b.average = l.average;
+    nb_average_tell(l.average, &why);
+    nb_average_swap(l.average, &why);
+    refuse(&b, NB_ERR_ARGUMENT, "swap the average back");
+    ck_assert_int_eq(nb_optim_steps(l.o) + nb_optim_steps(m.o), 0);
+    nb_monitor_free(w);
+    free_learned(&l);
+    free_learned(&m);
+    nb_dataset_free(d);
+}
+END_TEST
+
 START_TEST(refusals)
 {
     learned l;
@@ -578,6 +656,12 @@ START_TEST(refusals)
     REFUSE(NB_ERR_ARGUMENT, "clip_norm -1", b.clip_norm = -1);
     REFUSE(NB_ERR_ARGUMENT, "one master", b.plateau = &plateau, b.schedule.rate = 1);
     REFUSE(NB_ERR_ARGUMENT, "rate is 0", b.schedule.kind = NB_COSINE);
+    plateau.factor = 2;
+    REFUSE(NB_ERR_ARGUMENT, "factor 2", b.plateau = &plateau);
+    plateau.rate = -1;
+    REFUSE(NB_ERR_ARGUMENT, "rate is -1", b.plateau = &plateau);
+    REFUSE(NB_ERR_FILE, "no folder", b.best = "/no folder/best");
+    REFUSE(NB_ERR_FILE, "not a regular file", b.last = "/");
     REFUSE(NB_ERR_ARGUMENT, "resume from", b.resume = true);
     REFUSE(NB_ERR_ARGUMENT, "are double, the data float", b.train = f);
     REFUSE(NB_ERR_ARGUMENT, "are double, the data float", b.valid = f);
@@ -610,6 +694,18 @@ static nb_var no_loss(void *context, const nb_pass *m, nb_var y, const nb_datase
     return y;
 }
 
+static nb_var off_tape(void *context, const nb_pass *m, nb_var y, const nb_dataset *b)
+{
+    (void)context, (void)m, (void)y, (void)b;
+    return nb_num(1);
+}
+static nb_code no_metric(void *context, const nb_dataset *d, int64_t width, const void *y,
+                         double *out, nb_reason *why)
+{
+    (void)context, (void)d, (void)width, (void)y, (void)out, (void)why;
+    return NB_ERR_DOMAIN;
+}
+
 START_TEST(broken_models)
 {
     learned l;
@@ -625,7 +721,20 @@ START_TEST(broken_models)
     s.learner.model = net;
     s.learner.loss = no_loss;
     ck_assert_int_ne(nb_fit(&s, NULL, &why), NB_OK);
+    s.learner.loss = off_tape;
+    refuse(&s, NB_ERR_ARGUMENT, "batch 1): the loss is not on its pass' tape");
+    s.learner.loss = NULL;
+    s.learner.metric = no_metric;
+    refuse(&s, NB_ERR_DOMAIN, nb_code_text(NB_ERR_DOMAIN));
     ck_assert_int_eq(nb_optim_steps(l.o), 0);
+    s.learner.metric = NULL;
+    s.epochs = 1;
+    nb_dataset wide = *d;
+    wide.rows /= 2;
+    wide.columns *= 2;
+    wide.shape = (nb_shape){0};
+    s.valid = &wide;
+    said(nb_fit(&s, NULL, &why), NB_ERR_SHAPE, &why, "fit: epoch 1, validation data: ");
     free_learned(&l);
     nb_dataset_free(d);
 }
@@ -712,7 +821,10 @@ int main(void)
     tcase_add_test(c, judges);
     tcase_add_test(c, metrics_and_preprocessing);
     tcase_add_test(c, patience);
+    tcase_add_test(c, small_falls);
     tcase_add_test(c, rates);
+    tcase_add_test(c, short_batches);
+    tcase_add_test(c, strangers);
     tcase_add_test(c, callbacks);
     tcase_add_test(c, held_out);
     tcase_add_test(c, log_lines);

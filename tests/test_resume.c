@@ -222,6 +222,31 @@ START_TEST(a_bad_step_keeps_the_file)
 }
 END_TEST
 
+/* A plateau that the file knows nothing of begins at its own rate, and drop_last is what the file says. */
+START_TEST(a_plateau_is_new)
+{
+    learned l;
+    nb_fit_result r;
+    nb_reason why = {""};
+    make_folder();
+    make(&l);
+    nb_fit_spec s = spec_for(&l, 1);
+    s.plateau = NULL;
+    s.epochs = 1;
+    fine(nb_fit(&s, NULL, &why), &why);
+    s.plateau = &l.plateau;
+    s.epochs = 2;
+    fine(nb_fit(&s, &r, &why), &why);
+    ck_assert_int_eq(r.epochs, 2);
+    ck_assert_double_eq(r.history[1].rate, 0.02);
+    s.drop_last = true;
+    said(nb_fit(&s, NULL, &why), NB_ERR_ARGUMENT, &why, "with 0 as drop_last, this is 1");
+    nb_fit_result_free(&r);
+    free_learned(&l);
+    remove_folder();
+}
+END_TEST
+
 /* No room on the disk: an error that names the file, and the old file intact. */
 START_TEST(full_disk)
 {
@@ -303,7 +328,7 @@ START_TEST(wrong_files)
     write_bytes("last", bytes, size);
     refuse(&m, &s, NB_ERR_FORMAT, "checksum");
     s.last = path("no folder/last");
-    said(nb_fit(&s, NULL, &why), NB_ERR_FILE, &why, "no folder/last");
+    refuse(&l, &s, NB_ERR_FILE, "no folder/last");
     free_learned(&l);
     free_learned(&m);
     nb_dataset_free(few);
@@ -393,6 +418,7 @@ int main(void)
     tcase_add_loop_test(c, signals, 0, 2);
     tcase_add_loop_test(c, best_is_kept, 0, 2);
     tcase_add_test(c, a_bad_step_keeps_the_file);
+    tcase_add_test(c, a_plateau_is_new);
     tcase_add_test(c, full_disk);
     tcase_add_test(c, wrong_files);
     tcase_add_test(c, streams);

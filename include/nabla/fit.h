@@ -113,11 +113,13 @@ typedef struct nb_fit_spec {
      * whole they help with in its tensor operations. */
     int64_t batch, micro;
     int threads;
+    bool drop_last; /* an epoch's last batch is left out if it would be shorter than the others */
 
     /* Steps. The learning rate is the optimizer's; or the schedule's, which lasts as long as the fit if its
      * steps are 0; or the plateau's, which is told the watched loss after each epoch. Gradients are clipped
      * if a limit is above 0. An average is told after each step, and judged and kept as best in place
-     * of the parameters, which stay as they are: nb_average_swap puts it in their place. */
+     * of the parameters, which stay as they are: nb_average_swap puts it in their place. All
+     * three are of the learner's parameters. After the fit the optimizer's rate is what it was before. */
     nb_optim *optim;
     nb_schedule schedule;
     nb_plateau *plateau;
@@ -125,8 +127,8 @@ typedef struct nb_fit_spec {
     nb_average *average;
 
     /* The end. The watched loss is that of the validation data, or without these the training loss. If
-     * patience is not 0, so many epochs in which it does not fall below its least by more than `least`
-     * are the end. */
+     * patience is not 0, so many epochs in which it does not fall by more than `least` below what it was
+     * when it last did are the end. */
     int64_t epochs; /* at most; at least 1 */
     int64_t patience;
     double least;

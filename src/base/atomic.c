@@ -159,3 +159,15 @@ nb_code nbi_write_atomic(const nbi_disk *disk, const char *path, size_t n, const
     }
     return sync_folder(disk, &t, why);
 }
+
+nb_code nbi_try_atomic(const char *path, nb_reason *why)
+{
+    target t;
+    nb_code code = aim(&t, path, why);
+    const int fd = code ? -1 : open_temporary(&t, why);
+    if (fd < 0)
+        return NB_ERR_FILE;
+    close(fd);
+    unlink(t.temporary);
+    return NB_OK;
+}

@@ -22,4 +22,7 @@ extern const nbi_disk nbi_real_disk;
 nb_code nbi_write_atomic(const nbi_disk *disk, const char *path, size_t n, const nb_piece *pieces,
                          nb_reason *why);
 
+/* Whether there is room for a name there: an empty file is made beside it, and removed. */
+nb_code nbi_try_atomic(const char *path, nb_reason *why);
+
 #endif

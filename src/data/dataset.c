@@ -182,9 +182,11 @@ nb_code nb_dataset_check(const nb_dataset *d, nb_reason *why)
         code = check_finite(d->dtype, d->y, d->rows, d->targets, "y", why);
     for (int64_t i = 0; !code && d->label && i < d->rows; i++)
         if (d->label[i] < 0 || (d->classes && d->label[i] >= d->classes))
-            return nbi_because(why, NB_ERR_INDEX,
-                               "data: label %lld in row %lld, but there are %lld classes, from 0",
-                               (long long)d->label[i], (long long)(i + 1), (long long)d->classes);
+            return nbi_because(
+                why, NB_ERR_INDEX,
+                d->classes ? "data: label %lld in row %lld, but there are %lld classes, from 0"
+                           : "data: label %lld in row %lld is negative",
+                (long long)d->label[i], (long long)(i + 1), (long long)d->classes);
     for (int64_t i = 0; !code && d->levels && i < d->rows * d->columns; i++) {
         const int64_t levels = d->levels[i % d->columns];
         const double v = nbi_number(d->dtype, d->x, i);

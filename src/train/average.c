@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/reason.h"
 #include "nn/model.h"
+#include "train/owner.h"
 
 #include <math.h>
 #include <nabla/optim.h>
@@ -87,6 +88,9 @@ nb_code nb_average_swap(nb_average *a, nb_reason *why)
     a->swapped = !a->swapped;
     return NB_OK;
 }
+
+const nb_params *nbi_average_owner(const nb_average *a) { return a ? a->params : NULL; }
+bool nbi_average_swapped(const nb_average *a) { return a && a->swapped; }
 
 double *nb_average_data(nb_average *a) { return a ? a->mean : NULL; }
 int64_t nb_average_count(const nb_average *a) { return a ? a->count : 0; }

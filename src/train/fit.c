@@ -107,7 +107,8 @@ static nb_code say_where(const nbi_training *f, nb_code code, const nb_reason *r
 {
     return nbi_because(why, code, "fit: step %lld (epoch %lld, batch %lld): %s",
                        (long long)f->at.steps + 1, (long long)f->at.epochs + 1,
-                       (long long)f->at.batch + 1, reason->text);
+                       (long long)f->at.batch + 1,
+                       reason->text[0] ? reason->text : nb_code_text(code));
 }
 
 /* Of batches that come from elsewhere nothing is known before. */
@@ -150,24 +151,31 @@ static nb_code step(nbi_training *f, const nb_dataset *batch, nb_reason *why)
 static nb_code judge(nbi_training *f, nb_fit_epoch *e, nb_reason *why)
 {
     nb_average *a = f->spec.average;
+    nb_reason reason = {""};
     if (!f->valid)
         return NB_OK;
     nb_code code = a ? nb_average_swap(a, why) : NB_OK;
     if (code)
         return code;
     code = nbi_parts_judge(&f->judges, f->judged, f->valid, &e->valid_loss, &e->valid_metric, 0,
-                           NULL, why);
+                           NULL, &reason);
     if (a)
         nb_average_swap(a, NULL);
-    return code;
+    return code
+               ? nbi_because(why, code, "fit: epoch %lld, validation data: %s", (long long)e->epoch,
+                             reason.text[0] ? reason.text : nb_code_text(code))
+               : NB_OK;
 }
 
 static void watch(nbi_training *f, double loss)
 {
     nb_plateau *p = f->spec.plateau;
-    if (loss < f->at.best_loss - f->spec.least || (!f->at.best_epoch && isfinite(loss))) {
+    if (loss < f->at.best_loss) {
         f->at.best_loss = loss;
         f->at.best_epoch = f->at.epochs;
+    }
+    if (loss < f->at.mark - f->spec.least) {
+        f->at.mark = loss;
         f->at.bad = 0;
     } else {
         f->at.bad++;

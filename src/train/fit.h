@@ -19,12 +19,13 @@ typedef struct nbi_fit_state {
     int64_t batch;      /* batches of this epoch */
     int64_t rows;       /* of this epoch, that have been seen */
     int64_t best_epoch; /* 0: none */
-    int64_t bad;        /* epochs since, without improvement */
+    int64_t bad;        /* epochs since the loss was last below mark - least */
     int64_t told, plateau_bad, cooling;
     double loss, metric; /* of this epoch: sums over rows */
     double best_loss, rate, gradient, seconds, plateau_rate, plateau_best;
+    double mark; /* the loss when it last was */
 } nbi_fit_state;
-enum { NBI_FIT_INTEGERS = 9, NBI_FIT_DOUBLES = 8, NBI_FIT_COLUMNS = 9 };
+enum { NBI_FIT_INTEGERS = 9, NBI_FIT_DOUBLES = 9, NBI_FIT_COLUMNS = 9 };
 
 typedef struct nbi_training {
     nb_fit_spec spec;
@@ -35,6 +36,7 @@ typedef struct nbi_training {
     nbi_parts parts, judges;
     nb_schedule schedule; /* its rate is 0: there is none */
     nbi_fit_state at;
+    double own_rate;       /* the optimizer's, before a schedule or plateau set it */
     nb_fit_epoch *history; /* [at.epochs] in a block of room */
     int64_t room;
     double before; /* seconds of the clock when this run began, less those made before */
@@ -49,6 +51,8 @@ nb_code nbi_fit_room(nbi_training *f, int64_t rows, nb_reason *why);
 /* Trains until f->end says why it ended. */
 nb_code nbi_fit_loop(nbi_training *f, nb_reason *why);
 
+/* Batches of an epoch; 0: nobody knows. */
+int64_t nbi_fit_batches(const nbi_training *f);
 /* After a step: the bar. After an epoch: its line. */
 void nbi_fit_show(nbi_training *f);
 void nbi_fit_tell(nbi_training *f, const nb_fit_epoch *e);

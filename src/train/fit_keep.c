@@ -18,9 +18,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MADE_OF = 4 };
+enum { MADE_OF = 5 };
 static const char *const made_of_name[MADE_OF] = {"rows of data", "rows of a batch",
-                                                  "rows of a part", "a seed"};
+                                                  "rows of a part", "a seed", "drop_last"};
 
 static void made_of(const nbi_training *f, int64_t to[MADE_OF])
 {
@@ -28,6 +28,7 @@ static void made_of(const nbi_training *f, int64_t to[MADE_OF])
     to[1] = f->spec.batch;
     to[2] = f->spec.micro;
     memcpy(&to[3], &f->spec.seed, sizeof to[3]);
+    to[4] = f->spec.drop_last;
 }
 
 static nb_saved all_of(const nbi_training *f)
@@ -52,7 +53,7 @@ static void pack_state(const nbi_training *f, int64_t *i, double *d)
            NBI_FIT_INTEGERS * sizeof *i);
     memcpy(d,
            (double[NBI_FIT_DOUBLES]){a->loss, a->metric, a->best_loss, a->rate, a->gradient,
-                                     a->seconds, p->rate, p->best},
+                                     a->seconds, p->rate, p->best, a->mark},
            NBI_FIT_DOUBLES * sizeof *d);
 }
 
@@ -70,8 +71,9 @@ static void unpack_state(nbi_training *f, const int64_t *i, const double *d)
                             .best_loss = d[2],
                             .rate = d[3],
                             .gradient = d[4],
-                            .seconds = d[5]};
-    if (!p)
+                            .seconds = d[5],
+                            .mark = d[8]};
+    if (!p || !(d[6] > 0)) /* there was no plateau then: one that is new begins at its beginning */
         return;
     p->told = i[6];
     p->bad = i[7];

@@ -3,8 +3,11 @@
  */
 #include "train/fit.h"
 
+#include "base/atomic.h"
 #include "base/reason.h"
 #include "nn/model.h"
+#include "train/monitor.h"
+#include "train/owner.h"
 
 #include <math.h>
 #include <string.h>
@@ -37,6 +40,38 @@ static nb_code check_numbers(const nb_fit_spec *s, nb_reason *why)
     return NB_OK;
 }
 
+/* All of them work on the learner's parameters, or the fit would train nothing. */
+static nb_code check_owners(const nb_fit_spec *s, nb_reason *why)
+{
+    const nb_params *p = s->learner.params;
+    const char *stranger = nbi_optim_owner(s->optim) != p                     ? "optimizer"
+                           : s->average && nbi_average_owner(s->average) != p ? "average"
+                           : s->monitor && s->monitor->params != p            ? "monitor"
+                                                                              : NULL;
+    if (p && stranger)
+        return nbi_because(why, NB_ERR_ARGUMENT,
+                           "fit: the %s is of other parameters than the learner", stranger);
+    if (nbi_average_swapped(s->average))
+        return nbi_because(why, NB_ERR_ARGUMENT,
+                           "fit: the parameters hold the mean: swap the average back first");
+    return NB_OK;
+}
+
+static nb_code check_plateau(const nb_plateau *p, nb_reason *why)
+{
+    nb_plateau copy = *p;
+    if (!(p->rate > 0))
+        return nbi_because(why, NB_ERR_ARGUMENT,
+                           "fit: the plateau's learning rate is %g, not above 0", p->rate);
+    if (isnan(nb_plateau_tell(&copy, 0)))
+        return nbi_because(why, NB_ERR_ARGUMENT,
+                           "fit: plateau: rate %g, factor %g, threshold %g, lowest %g, patience "
+                           "%lld, cool %lld: none may be negative, the factor is below 1",
+                           p->rate, p->factor, p->threshold, p->lowest, (long long)p->patience,
+                           (long long)p->cool);
+    return NB_OK;
+}
+
 static nb_code check(const nb_fit_spec *s, nb_reason *why)
 {
     if (!s || !s->optim)
@@ -51,12 +86,12 @@ static nb_code check(const nb_fit_spec *s, nb_reason *why)
     if (s->plateau && s->schedule.rate != 0)
         return nbi_because(why, NB_ERR_ARGUMENT,
                            "fit: both a schedule and a plateau: the learning rate has one master");
-    if (s->plateau && !(s->plateau->rate > 0))
-        return nbi_because(why, NB_ERR_ARGUMENT,
-                           "fit: the plateau's learning rate is %g, not above 0", s->plateau->rate);
     if (s->resume && !s->last)
         return nbi_because(why, NB_ERR_ARGUMENT, "fit: there is no file `last` to resume from");
-    return check_numbers(s, why);
+    nb_code code = check_numbers(s, why);
+    if (!code && s->plateau)
+        code = check_plateau(s->plateau, why);
+    return code ? code : check_owners(s, why);
 }
 
 static nb_code check_data(const nb_dataset *d, const char *what, nb_reason *why)
@@ -85,7 +120,7 @@ static nb_code hold_out(nbi_training *f, nb_reason *why)
 /* A schedule as long as the fit, unless it says how long it is. */
 static nb_code set_schedule(nbi_training *f, nb_reason *why)
 {
-    const int64_t rows = f->train ? f->train->rows : 0;
+    const int64_t each = nbi_fit_batches(f);
     int64_t steps;
     f->schedule = f->spec.schedule;
     if (f->schedule.rate == 0) {
@@ -93,8 +128,7 @@ static nb_code set_schedule(nbi_training *f, nb_reason *why)
             return nbi_because(why, NB_ERR_ARGUMENT, "fit: the schedule's learning rate is 0");
         return NB_OK;
     }
-    if (!f->schedule.steps && rows &&
-        !__builtin_mul_overflow((rows + f->spec.batch - 1) / f->spec.batch, f->spec.epochs, &steps))
+    if (!f->schedule.steps && each && !__builtin_mul_overflow(each, f->spec.epochs, &steps))
         f->schedule.steps = steps > f->schedule.warm_up ? steps - f->schedule.warm_up : 1;
     return nb_schedule_check(&f->schedule, why);
 }
@@ -104,11 +138,13 @@ static nb_code make_batches(nbi_training *f, nb_reason *why)
     const nb_fit_spec *s = &f->spec;
     nb_code code = NB_OK;
     if (!s->batches)
-        code = nb_batches_new(
-            f->train,
-            &(nb_batch_options){
-                .size = s->batch, .shuffle = true, .seed = s->seed, .prep = s->learner.prep},
-            &f->made, why);
+        code = nb_batches_new(f->train,
+                              &(nb_batch_options){.size = s->batch,
+                                                  .shuffle = true,
+                                                  .drop_last = s->drop_last,
+                                                  .seed = s->seed,
+                                                  .prep = s->learner.prep},
+                              &f->made, why);
     f->batches = s->batches ? s->batches : f->made;
     return code;
 }
@@ -139,11 +175,15 @@ static nb_code prepare(nbi_training *f, nb_reason *why)
     if (!code)
         code = hold_out(f, why);
     if (!code)
-        code = set_schedule(f, why);
-    if (!code)
         code = make_batches(f, why);
     if (!code)
+        code = set_schedule(f, why);
+    if (!code)
         code = make_parts(f, why);
+    if (!code && f->spec.best)
+        code = nbi_try_atomic(f->spec.best, why);
+    if (!code && f->spec.last)
+        code = nbi_try_atomic(f->spec.last, why);
     bool found = false;
     if (!code && f->spec.resume)
         code = nbi_fit_resume(f, &found, why);
@@ -180,6 +220,8 @@ void nb_fit_result_free(nb_fit_result *r)
 
 static void finish(nbi_training *f, nb_fit_result *r)
 {
+    if (f->schedule.rate > 0 || f->spec.plateau)
+        nb_optim_set_rate(f->spec.optim, f->own_rate, NULL);
     if (r)
         *r = (nb_fit_result){.end = f->end,
                              .steps = f->at.steps,
@@ -208,7 +250,8 @@ nb_code nb_fit(const nb_fit_spec *spec, nb_fit_result *result, nb_reason *why)
     if (code)
         return code;
     nbi_training f = {.spec = *spec,
-                      .at = {.best_loss = (double)INFINITY},
+                      .at = {.best_loss = (double)INFINITY, .mark = (double)INFINITY},
+                      .own_rate = nb_optim_rate(spec->optim),
                       .bar = {.to = spec->progress, .label = "training"}};
     f.spec.batch = spec->batch ? spec->batch : BATCH;
     nbi_heap_init(&f.heap, spec->allocator, 0);

@@ -22,16 +22,19 @@ static void say(char line[LINE], size_t *at, const char *name, double number)
         line[*at] = 0;
 }
 
-static int64_t batches_in_epoch(const nbi_training *f)
+int64_t nbi_fit_batches(const nbi_training *f)
 {
-    return f->train ? (f->train->rows - 1) / f->spec.batch + 1 : 0;
+    if (!f->train)
+        return 0;
+    return f->train->rows / f->spec.batch +
+           (f->train->rows % f->spec.batch != 0 && !f->spec.drop_last);
 }
 
 void nbi_fit_show(nbi_training *f)
 {
     char text[LINE] = "";
     size_t at = 0;
-    const int64_t each = batches_in_epoch(f);
+    const int64_t each = nbi_fit_batches(f);
     int64_t total = 0;
     if (!f->bar.to || __builtin_mul_overflow(each, f->spec.epochs, &total))
         return;

@@ -20,6 +20,7 @@
  */
 #include "base/reason.h"
 #include "program/run.h"
+#include "train/owner.h"
 #include "train/spans.h"
 
 #include <math.h>
@@ -275,6 +276,8 @@ nb_code nb_optim_set_rate(nb_optim *o, double rate, nb_reason *why)
 }
 
 double nb_optim_rate(const nb_optim *o) { return o ? o->rate : (double)NAN; }
+
+const nb_params *nbi_optim_owner(const nb_optim *o) { return o ? o->params : NULL; }
 
 int64_t nb_optim_steps(const nb_optim *o) { return o ? o->steps : 0; }
 

@@ -48,7 +48,8 @@ static nb_var usual_loss(nb_tape *t, nb_var y, const nb_dataset *d)
     return nb_squared_error(y, nb_borrow_constant(t, NB_SHAPE(d->rows, d->targets), d->y), NULL);
 }
 
-static void sweep(const nbi_parts *w, nbi_slot *s, const nb_pass *m)
+/* Returns the loss. */
+static nb_var sweep(const nbi_parts *w, nbi_slot *s, const nb_pass *m)
 {
     const nb_learner *l = &w->learner;
     const nb_var loss =
@@ -56,6 +57,7 @@ static void sweep(const nbi_parts *w, nbi_slot *s, const nb_pass *m)
     s->loss = nb_value(loss);
     if (w->training && isfinite(s->loss))
         nb_backward(loss);
+    return loss;
 }
 
 /* Records the part on the slot's tape, and sweeps. */
@@ -74,14 +76,13 @@ static void work_on(const nbi_parts *w, nbi_slot *s)
                (size_t)l->params->statistics.size * sizeof(double));
     const nb_pass m = nb_pass_with(l->params, s->tape, &spec);
     s->y = l->model(l->context, &m, nb_borrow_constant(s->tape, shape_of(&s->rows), s->rows.x));
-    if (!w->lossless)
-        sweep(w, s, &m);
+    const nb_var loss = w->lossless ? s->y : sweep(w, s, &m);
     s->code = nb_status(s->tape);
     if (s->code)
         nbi_because(&s->why, s->code, "%s", nb_message(s->tape));
-    else if (s->y.tape != s->tape)
-        s->code =
-            nbi_because(&s->why, NB_ERR_ARGUMENT, "the model's result is not on its pass' tape");
+    else if (s->y.tape != s->tape || loss.tape != s->tape)
+        s->code = nbi_because(&s->why, NB_ERR_ARGUMENT, "the %s is not on its pass' tape",
+                              s->y.tape != s->tape ? "model's result" : "loss");
 }
 
 static void work_on_slots(void *context, int64_t from, int64_t to, int worker)
