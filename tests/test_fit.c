@@ -706,6 +706,35 @@ static nb_code no_metric(void *context, const nb_dataset *d, int64_t width, cons
     return NB_ERR_DOMAIN;
 }
 
+/* A number for batches of even rows only: the mean is of these. */
+static nb_code even(void *context, const nb_dataset *d, int64_t width, const void *y, double *out,
+                    nb_reason *why)
+{
+    (void)context, (void)width, (void)y, (void)why;
+    *out = d->rows % 2 ? (double)NAN : (double)d->rows;
+    return NB_OK;
+}
+
+START_TEST(metrics_of_some_batches)
+{
+    learned l;
+    nb_fit_result r;
+    nb_dataset *d = blobs(NB_F64, 49, 1, NULL);
+    make_learned(&l, NB_F64, true, NULL);
+    nb_fit_spec s = spec_of(&l, d, NULL);
+    s.learner.metric = even;
+    run(&s, &r);
+    ck_assert_double_eq(r.history[3].metric, 16);
+    nb_fit_result_free(&r);
+    s.batch = 7;
+    run(&s, &r);
+    ck_assert(isnan(r.history[3].metric) && isfinite(r.history[3].loss));
+    nb_fit_result_free(&r);
+    free_learned(&l);
+    nb_dataset_free(d);
+}
+END_TEST
+
 START_TEST(broken_models)
 {
     learned l;
@@ -825,6 +854,7 @@ int main(void)
     tcase_add_test(c, rates);
     tcase_add_test(c, short_batches);
     tcase_add_test(c, strangers);
+    tcase_add_test(c, metrics_of_some_batches);
     tcase_add_test(c, callbacks);
     tcase_add_test(c, held_out);
     tcase_add_test(c, log_lines);

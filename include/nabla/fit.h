@@ -51,7 +51,8 @@ typedef nb_var nb_model_fn(void *context, const nb_pass *m, nb_var x);
  * y is what the model made of the batch's x. */
 typedef nb_var nb_learner_loss_fn(void *context, const nb_pass *m, nb_var y,
                                   const nb_dataset *batch);
-/* How good y is, [d->rows width] in the data's dtype. */
+/* How good y is, [d->rows width] in the data's dtype; NaN where that cannot be told, as the AUC of a batch
+ * of one class. */
 typedef nb_code nb_metric_fn(void *context, const nb_dataset *d, int64_t width, const void *y,
                              double *out, nb_reason *why);
 
@@ -80,7 +81,8 @@ typedef struct nb_monitor nb_monitor; /* nabla/monitor.h */
 /* After an epoch. NaN where there is no such number. */
 typedef struct nb_fit_epoch {
     int64_t epoch, step;             /* both counted from 1 */
-    double loss, metric;             /* means over the batches, each before its step */
+    double loss, metric;             /* means over the batches, each before its step; of metrics
+                                      * that are not NaN */
     double valid_loss, valid_metric; /* of the validation data, after the last step */
     double rate, gradient;           /* of the last step; the gradient's length before clipping */
     double seconds;                  /* since the fit began, those before a resume included */

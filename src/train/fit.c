@@ -136,7 +136,10 @@ static nb_code step(nbi_training *f, const nb_dataset *batch, nb_reason *why)
     f->at.batch++;
     f->at.rows += batch->rows;
     f->at.loss += out.loss * (double)batch->rows;
-    f->at.metric += out.metric * (double)batch->rows;
+    if (!isnan(out.metric)) {
+        f->at.metric += out.metric * (double)batch->rows;
+        f->at.measured += batch->rows;
+    }
     f->at.seconds = now() - f->before;
     if (!f->spec.on_step)
         return NB_OK;
@@ -195,7 +198,7 @@ static nb_code end_epoch(nbi_training *f, nb_reason *why)
     *e = (nb_fit_epoch){.epoch = f->at.epochs + 1,
                         .step = f->at.steps,
                         .loss = f->at.loss / rows,
-                        .metric = f->at.metric / rows,
+                        .metric = f->at.metric / (double)f->at.measured, /* NaN without any */
                         .valid_loss = (double)NAN,
                         .valid_metric = (double)NAN,
                         .rate = f->at.rate,
@@ -204,7 +207,7 @@ static nb_code end_epoch(nbi_training *f, nb_reason *why)
     if (code)
         return code;
     f->at.epochs++;
-    f->at.rows = f->at.batch = 0;
+    f->at.rows = f->at.measured = f->at.batch = 0;
     f->at.loss = f->at.metric = 0;
     e->seconds = f->at.seconds = now() - f->before;
     watch(f, f->valid ? e->valid_loss : e->loss);

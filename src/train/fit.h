@@ -18,6 +18,7 @@ typedef struct nbi_fit_state {
     int64_t steps;      /* made */
     int64_t batch;      /* batches of this epoch */
     int64_t rows;       /* of this epoch, that have been seen */
+    int64_t measured;   /* of them, in batches that have a metric */
     int64_t best_epoch; /* 0: none */
     int64_t bad;        /* epochs since the loss was last below mark - least */
     int64_t told, plateau_bad, cooling;
@@ -25,7 +26,7 @@ typedef struct nbi_fit_state {
     double best_loss, rate, gradient, seconds, plateau_rate, plateau_best;
     double mark; /* the loss when it last was */
 } nbi_fit_state;
-enum { NBI_FIT_INTEGERS = 9, NBI_FIT_DOUBLES = 9, NBI_FIT_COLUMNS = 9 };
+enum { NBI_FIT_INTEGERS = 10, NBI_FIT_DOUBLES = 9, NBI_FIT_COLUMNS = 9 };
 
 typedef struct nbi_training {
     nb_fit_spec spec;

@@ -49,7 +49,7 @@ static void pack_state(const nbi_training *f, int64_t *i, double *d)
     const nb_plateau none = {0}, *p = f->spec.plateau ? f->spec.plateau : &none;
     memcpy(i,
            (int64_t[NBI_FIT_INTEGERS]){a->epochs, a->steps, a->batch, a->rows, a->best_epoch,
-                                       a->bad, p->told, p->bad, p->cooling},
+                                       a->bad, p->told, p->bad, p->cooling, a->measured},
            NBI_FIT_INTEGERS * sizeof *i);
     memcpy(d,
            (double[NBI_FIT_DOUBLES]){a->loss, a->metric, a->best_loss, a->rate, a->gradient,
@@ -66,6 +66,7 @@ static void unpack_state(nbi_training *f, const int64_t *i, const double *d)
                             .rows = i[3],
                             .best_epoch = i[4],
                             .bad = i[5],
+                            .measured = i[9],
                             .loss = d[0],
                             .metric = d[1],
                             .best_loss = d[2],
@@ -178,10 +179,8 @@ static nb_code check_made_of(const nbi_training *f, const nb_file *from, nb_reas
     made_of(f, now);
     for (int k = 0; k < MADE_OF; k++)
         if (then[k] != now[k])
-            return nbi_because(why, NB_ERR_ARGUMENT,
-                               "fit: resume: \"%.80s\" was made with %lld as %s, this is %lld",
-                               f->spec.last, (long long)then[k], made_of_name[k],
-                               (long long)now[k]);
+            return nbi_because(why, NB_ERR_ARGUMENT, "it was made with %lld as %s, this is %lld",
+                               (long long)then[k], made_of_name[k], (long long)now[k]);
     return NB_OK;
 }
 
@@ -197,7 +196,7 @@ static nb_code take_history(nbi_training *f, const nb_file *from, int64_t epochs
 {
     const nb_file_entry *e = nb_file_find(from, "fit/history");
     if (!e || e->type != NB_T_F64 || !nb_shape_equal(e->shape, NB_SHAPE(epochs, NBI_FIT_COLUMNS)))
-        return nbi_because(why, NB_ERR_FORMAT, "fit: resume: the history is missing or broken");
+        return nbi_because(why, NB_ERR_FORMAT, "the history is missing or broken");
     const nb_code code = nbi_fit_room(f, epochs, why);
     for (int64_t k = 0; k < epochs && !code; k++)
         f->history[k] = unpack_row((const double *)e->data + k * NBI_FIT_COLUMNS, k);
@@ -216,7 +215,7 @@ static nb_code take_all(nbi_training *f, const nb_file *from, nb_reason *why)
                               {"fit/numbers", NB_T_F64, NB_SHAPE(NBI_FIT_DOUBLES), number}},
             false, why);
     if (!code && !sane(integer))
-        code = nbi_because(why, NB_ERR_FORMAT, "fit: resume: the state is broken");
+        code = nbi_because(why, NB_ERR_FORMAT, "the state is broken");
     if (!code)
         code = take_history(f, from, integer[0], why);
     nb_saved all = all_of(f);
@@ -236,9 +235,13 @@ nb_code nbi_fit_resume(nbi_training *f, bool *found, nb_reason *why)
     if (!*found)
         return NB_OK;
     nb_file *from;
+    nb_reason reason = {""};
     nb_code code = nb_file_load(f->spec.last, &f->heap.allocator, &from, why);
-    if (!code)
-        code = take_all(f, from, why);
+    if (code)
+        return code;
+    code = take_all(f, from, &reason);
     nb_file_free(from);
-    return code;
+    return code
+               ? nbi_because(why, code, "fit: resume from \"%.80s\": %s", f->spec.last, reason.text)
+               : NB_OK;
 }

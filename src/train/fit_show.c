@@ -41,7 +41,7 @@ void nbi_fit_show(nbi_training *f)
     at = (size_t)snprintf(text, LINE, "epoch %lld of %lld", (long long)f->at.epochs + 1,
                           (long long)f->spec.epochs);
     say(text, &at, "loss", f->at.loss / (double)f->at.rows);
-    say(text, &at, "metric", f->at.metric / (double)f->at.rows);
+    say(text, &at, "metric", f->at.metric / (double)f->at.measured);
     nb_bar_draw(&f->bar, f->at.steps, total, f->at.seconds, text);
 }
 
