@@ -119,6 +119,21 @@ START_TEST(names_and_letters)
 }
 END_TEST
 
+/* y2 counts for the range too, and letters that would stand in one cell stand side by side. */
+START_TEST(letters_stand_aside)
+{
+    const double low[] = {0, 0}, high[] = {0, 2}, up[] = {0, 1};
+    const nb_series s[] = {
+        {.kind = NB_PLOT_BAND, .n = 2, .y = low, .y2 = high}, {.n = 2, .y = up}, {.n = 2, .y = up}};
+    const nb_plot p = {.n = 3, .series = s, .columns = 11, .rows = 5};
+    char *text = drawn(&p, nb_plot_print);
+    ck_assert(strncmp(text, "2 ┤ ", strlen("2 ┤ ")) == 0);
+    ck_assert_ptr_nonnull(strstr(text, "a\n1 ┤"));
+    ck_assert_ptr_nonnull(strstr(text, "cb\n0 ┤"));
+    free(text);
+}
+END_TEST
+
 START_TEST(bars_stand_on_zero)
 {
     const nb_series s = {.kind = NB_PLOT_BARS, .n = 3, .y = (const double[]){2, -2, 1}};
@@ -519,6 +534,11 @@ START_TEST(svg_paths)
         well_formed(text);
         free(text);
     }
+    s = (nb_series){.kind = NB_PLOT_BAND, .n = 1, .x = s.x + 1, .y = s.y, .y2 = s.y2};
+    p.x.high = 2; /* a band of one point is a pixel wide, around 80 */
+    char *text = drawn(&p, nb_plot_svg);
+    ck_assert_ptr_nonnull(strstr(text, " d=\"M79.5 180 L80.5 180 L80.5 90 L79.5 90 Z \""));
+    free(text);
 }
 END_TEST
 
@@ -725,6 +745,7 @@ int main(void)
     tcase_add_test(c, the_diagonal);
     tcase_add_test(c, in_ascii);
     tcase_add_test(c, names_and_letters);
+    tcase_add_test(c, letters_stand_aside);
     tcase_add_test(c, bars_stand_on_zero);
     tcase_add_test(c, heat_is_shaded);
     tcase_add_test(c, each_point_has_its_dot);
