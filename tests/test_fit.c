@@ -599,13 +599,13 @@ START_TEST(strangers)
     const nb_fit_spec s = spec_of(&l, d, NULL);
     nb_fit_spec b = s;
     b.optim = m.o;
-    refuse(&b, NB_ERR_ARGUMENT, "the optimizer is of other parameters");
+    refuse(&b, NB_ERR_ARGUMENT, "the optimizer is not that of");
     b = s;
     b.average = m.average;
-    refuse(&b, NB_ERR_ARGUMENT, "the average is of other parameters");
+    refuse(&b, NB_ERR_ARGUMENT, "the average is not that of");
     b = s;
     b.monitor = w;
-    refuse(&b, NB_ERR_ARGUMENT, "the monitor is of other parameters");
+    refuse(&b, NB_ERR_ARGUMENT, "the monitor is not that of");
     b = s;
     b.average = l.average;
     nb_average_tell(l.average, &why);
@@ -621,7 +621,7 @@ END_TEST
 
 START_TEST(refusals)
 {
-    learned l;
+    learned l, other;
     nb_dataset *d = blobs(NB_F64, 30, 1, NULL), *f = blobs(NB_F32, 30, 1, NULL);
     nb_dataset empty = *d, bare = *d, broken = *d, far = *d;
     nb_plateau plateau = {.rate = 0.1};
@@ -636,6 +636,8 @@ START_TEST(refusals)
     broken.x = x;
     far.label = label;
     make_learned(&l, NB_F64, false, NULL);
+    make_learned(&other, NB_F64, false, NULL);
+    nb_monitor *watcher = nb_monitor_new(other.p, NULL, NULL);
     const nb_fit_spec s = spec_of(&l, d, NULL);
 #define REFUSE(code, part, ...) \
     do {                        \
@@ -644,6 +646,9 @@ START_TEST(refusals)
         refuse(&b, code, part); \
     } while (0)
     REFUSE(NB_ERR_ARGUMENT, "no optimizer", b.optim = NULL);
+    REFUSE(NB_ERR_ARGUMENT, "the optimizer is not that of", b.optim = other.o);
+    REFUSE(NB_ERR_ARGUMENT, "the average is not that of", b.average = other.average);
+    REFUSE(NB_ERR_ARGUMENT, "the monitor is not that of", b.monitor = watcher);
     REFUSE(NB_ERR_ARGUMENT, "is neither", b.train = NULL);
     REFUSE(NB_ERR_ARGUMENT, "without parameters", b.learner.params = NULL);
     REFUSE(NB_ERR_ARGUMENT, "without a model", b.learner.model = NULL);
@@ -671,6 +676,8 @@ START_TEST(refusals)
     REFUSE(NB_ERR_ANOMALY, "row 7, column 2", b.train = &broken);
     REFUSE(NB_ERR_INDEX, "row 4", b.train = &far);
     refuse(NULL, NB_ERR_ARGUMENT, "no spec");
+    nb_monitor_free(watcher);
+    free_learned(&other);
     ck_assert_int_eq(nb_optim_steps(l.o), 0);
     free_learned(&l);
     nb_dataset_free(d);

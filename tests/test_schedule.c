@@ -141,6 +141,18 @@ START_TEST(range_test)
 }
 END_TEST
 
+/* A batch that is easy by chance, among the first, is not taken for a good rate. */
+START_TEST(range_test_of_noise)
+{
+    nb_rate_test r = {.low = 1e-5, .high = 10, .steps = 121};
+    for (bool on = true; on;) {
+        const double rate = nb_rate_test_rate(&r), noise = r.told == 0 ? 1 : r.told == 1 ? -1 : 0;
+        on = nb_rate_test_tell(&r, 2 - tanh(3 * log10(rate / 0.01)) / 2 + noise);
+    }
+    ck_assert(nb_rate_test_best(&r) > 0.01 && nb_rate_test_best(&r) < 0.03);
+}
+END_TEST
+
 int main(void)
 {
     TCase *c = tcase_create("schedule");
@@ -150,5 +162,6 @@ int main(void)
     tcase_add_test(c, refused);
     tcase_add_test(c, plateau);
     tcase_add_test(c, range_test);
+    tcase_add_test(c, range_test_of_noise);
     return run_case("schedule", c);
 }

@@ -7,12 +7,18 @@
  *     nb_plot_print(stdout, &p, NULL);
  *     nb_plot_save("loss.svg", &p, NULL);
  *
- *     0.1 ┤⢇
- *         │⠈⢆
- *         │ ⠈⠢⣀
- *    0.01 ┤    ⠑⠒⠤⢄⣀a
- *         └┬─────┬─────
- *          0     5
+ *                              Loss
+ *        1 ┤⠛⠶⢦⣤⣀⡀
+ *          │    ⠉⠉⠑⠒⠤⢄⣀
+ *          │           ⠉⠙⠛⠶⢦⣄⣀⣀⡀
+ *      0.1 ┤                ⠈⠉⠒⠚⠛⠶⢖⣒⠒⠢⠤⠤⠤⢄⣀⣀⣀⣀⣀⣀⣀
+ *          │                        ⠉⠑⠒⠤⣀⡀       ⠉⠉⠉⠉b
+ *          │                             ⠈⠉⠒⠢⠤⠤⢄⣀
+ *     0.01 ┤                                     ⠉⠒⠢⠤a
+ *          └┬─────────────┬─────────────┬─────────────
+ *           0             10            20
+ *                             epoch
+ *      a training  b validation
  *
  * A plot is a struct that points to the caller's numbers; nothing is kept. Both drawings come from one
  * layout, in cells of a character each. All that goes wrong goes wrong before the first byte is written,

@@ -96,7 +96,8 @@ NB_API double nb_rate_test_rate(const nb_rate_test *r);
 /* Whether to go on. It is over after `steps` steps, when a loss is not finite, and when the smoothed loss
  * has risen above its least by three times as much as that is in magnitude, or as it had fallen. */
 NB_API bool nb_rate_test_tell(nb_rate_test *r, double loss);
-/* The rate at which the smoothed loss fell fastest; NaN if it never fell. */
+/* The rate at which the smoothed loss fell fastest, the first ten steps left out, or a quarter of all if
+ * that is less; NaN if it never fell. */
 NB_API double nb_rate_test_best(const nb_rate_test *r);
 
 #ifdef __cplusplus

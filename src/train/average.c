@@ -89,9 +89,8 @@ nb_code nb_average_swap(nb_average *a, nb_reason *why)
     return NB_OK;
 }
 
-const nb_params *nbi_average_owner(const nb_average *a) { return a ? a->params : NULL; }
+const nb_params *nbi_average_params(const nb_average *a) { return a->params; }
 bool nbi_average_swapped(const nb_average *a) { return a && a->swapped; }
-
 double *nb_average_data(nb_average *a) { return a ? a->mean : NULL; }
 int64_t nb_average_count(const nb_average *a) { return a ? a->count : 0; }
 

@@ -6,7 +6,6 @@
 #include "base/atomic.h"
 #include "base/reason.h"
 #include "nn/model.h"
-#include "train/monitor.h"
 #include "train/owner.h"
 
 #include <math.h>
@@ -40,17 +39,16 @@ static nb_code check_numbers(const nb_fit_spec *s, nb_reason *why)
     return NB_OK;
 }
 
-/* All of them work on the learner's parameters, or the fit would train nothing. */
 static nb_code check_owners(const nb_fit_spec *s, nb_reason *why)
 {
     const nb_params *p = s->learner.params;
-    const char *stranger = nbi_optim_owner(s->optim) != p                     ? "optimizer"
-                           : s->average && nbi_average_owner(s->average) != p ? "average"
-                           : s->monitor && s->monitor->params != p            ? "monitor"
-                                                                              : NULL;
-    if (p && stranger)
+    const char *stranger = nbi_optim_params(s->optim) != p                     ? "optimizer"
+                           : s->average && nbi_average_params(s->average) != p ? "average"
+                           : s->monitor && nbi_monitor_params(s->monitor) != p ? "monitor"
+                                                                               : NULL;
+    if (stranger && p)
         return nbi_because(why, NB_ERR_ARGUMENT,
-                           "fit: the %s is of other parameters than the learner", stranger);
+                           "fit: the %s is not that of the learner's parameters", stranger);
     if (nbi_average_swapped(s->average))
         return nbi_because(why, NB_ERR_ARGUMENT,
                            "fit: the parameters hold the mean: swap the average back first");
@@ -88,10 +86,10 @@ static nb_code check(const nb_fit_spec *s, nb_reason *why)
                            "fit: both a schedule and a plateau: the learning rate has one master");
     if (s->resume && !s->last)
         return nbi_because(why, NB_ERR_ARGUMENT, "fit: there is no file `last` to resume from");
-    nb_code code = check_numbers(s, why);
+    nb_code code = check_owners(s, why);
     if (!code && s->plateau)
         code = check_plateau(s->plateau, why);
-    return code ? code : check_owners(s, why);
+    return code ? code : check_numbers(s, why);
 }
 
 static nb_code check_data(const nb_dataset *d, const char *what, nb_reason *why)

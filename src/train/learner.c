@@ -1,12 +1,13 @@
 /*
- * Learners: what is refused before any work, slots made and freed, and judging a data set without
- * training.
+ * Learners: what is refused before any work, a model and its loss on a pass, slots made and freed, and judging
+ * a data set without training.
  */
 #include "train/parts.h"
 
 #include "base/reason.h"
 #include "nn/model.h"
 
+#include <nabla/losses.h>
 #include <string.h>
 
 enum { JUDGED = 1024, PART = 256 }; /* rows of a batch and of a part when nothing is trained */
@@ -29,6 +30,28 @@ nb_code nbi_learner_check(const nb_learner *l, const nb_dataset *d, bool lossles
         return nbi_because(why, NB_ERR_ARGUMENT,
                            "the data have neither labels nor targets, and the learner no loss");
     return NB_OK;
+}
+
+/* ---- on a pass ------------------------------------------------------------------------------- */
+
+nb_var nbi_learner_model(const nb_learner *l, const nb_pass *m, const nb_dataset *rows)
+{
+    nb_shape s = {.rank = 2, .dims = {rows->rows, rows->columns}};
+    if (rows->shape.rank > 0 && rows->shape.rank < NB_MAX_RANK) {
+        s.rank = rows->shape.rank + 1;
+        memcpy(s.dims + 1, rows->shape.dims, (size_t)rows->shape.rank * sizeof *s.dims);
+    }
+    return l->model(l->context, m, nb_borrow_constant(m->tape, s, rows->x));
+}
+
+nb_var nbi_learner_loss(const nb_learner *l, const nb_pass *m, nb_var y, const nb_dataset *rows)
+{
+    if (l->loss)
+        return l->loss(l->context, m, y, rows);
+    if (rows->label)
+        return nb_cross_entropy(y, rows->rows, rows->label, NULL);
+    const nb_shape s = NB_SHAPE(rows->rows, rows->targets);
+    return nb_squared_error(y, nb_borrow_constant(m->tape, s, rows->y), NULL);
 }
 
 /* ---- slots ----------------------------------------------------------------------------------- */

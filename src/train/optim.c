@@ -277,8 +277,6 @@ nb_code nb_optim_set_rate(nb_optim *o, double rate, nb_reason *why)
 
 double nb_optim_rate(const nb_optim *o) { return o ? o->rate : (double)NAN; }
 
-const nb_params *nbi_optim_owner(const nb_optim *o) { return o ? o->params : NULL; }
-
 int64_t nb_optim_steps(const nb_optim *o) { return o ? o->steps : 0; }
 
 nb_code nb_optim_set_steps(nb_optim *o, int64_t steps, nb_reason *why)
@@ -292,6 +290,7 @@ nb_code nb_optim_set_steps(nb_optim *o, int64_t steps, nb_reason *why)
 }
 
 int32_t nb_optim_states(const nb_optim *o) { return o ? o->rule.states : 0; }
+const nb_params *nbi_optim_params(const nb_optim *o) { return o->params; }
 const char *nb_optim_name(const nb_optim *o) { return o && o->rule.name ? o->rule.name : ""; }
 
 void *nb_optim_state(const nb_optim *o, int32_t k, const char **name)

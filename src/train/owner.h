@@ -1,16 +1,16 @@
 /*
- * Whose parameters an optimizer or an average was made for: what works on a model by its own offsets, as
- * fits and files do, must not be given the memory of another one.
+ * Whose parameters an optimizer, an average or a monitor works on: they must be those that it is used with.
  */
 #ifndef NABLA_SRC_TRAIN_OWNER_H
 #define NABLA_SRC_TRAIN_OWNER_H
 
-#include <nabla/optim.h>
+#include <nabla/monitor.h>
 
-/* NULL for NULL. */
-const nb_params *nbi_optim_owner(const nb_optim *o);
-const nb_params *nbi_average_owner(const nb_average *a);
-/* Whether the parameters hold the mean at present. */
+const nb_params *nbi_optim_params(const nb_optim *o);
+const nb_params *nbi_average_params(const nb_average *a);
+const nb_params *nbi_monitor_params(const nb_monitor *m);
+
+/* Whether the parameters hold the mean at present. NULL: they do not. */
 bool nbi_average_swapped(const nb_average *a);
 
 #endif

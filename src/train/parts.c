@@ -11,7 +11,6 @@
 #include "nn/model.h"
 
 #include <math.h>
-#include <nabla/losses.h>
 #include <nabla/metrics.h>
 #include <string.h>
 
@@ -31,29 +30,10 @@ static nb_dataset rows_of(const nb_dataset *d, int64_t first, int64_t n)
     return part;
 }
 
-static nb_shape shape_of(const nb_dataset *d)
-{
-    nb_shape s = {.rank = 2, .dims = {d->rows, d->columns}};
-    if (d->shape.rank > 0 && d->shape.rank < NB_MAX_RANK) {
-        s.rank = d->shape.rank + 1;
-        memcpy(s.dims + 1, d->shape.dims, (size_t)d->shape.rank * sizeof *s.dims);
-    }
-    return s;
-}
-
-static nb_var usual_loss(nb_tape *t, nb_var y, const nb_dataset *d)
-{
-    if (d->label)
-        return nb_cross_entropy(y, d->rows, d->label, NULL);
-    return nb_squared_error(y, nb_borrow_constant(t, NB_SHAPE(d->rows, d->targets), d->y), NULL);
-}
-
 /* Returns the loss. */
 static nb_var sweep(const nbi_parts *w, nbi_slot *s, const nb_pass *m)
 {
-    const nb_learner *l = &w->learner;
-    const nb_var loss =
-        l->loss ? l->loss(l->context, m, s->y, &s->rows) : usual_loss(s->tape, s->y, &s->rows);
+    const nb_var loss = nbi_learner_loss(&w->learner, m, s->y, &s->rows);
     s->loss = nb_value(loss);
     if (w->training && isfinite(s->loss))
         nb_backward(loss);
@@ -75,7 +55,7 @@ static void work_on(const nbi_parts *w, nbi_slot *s)
         memcpy(s->statistics, l->params->statistics.data,
                (size_t)l->params->statistics.size * sizeof(double));
     const nb_pass m = nb_pass_with(l->params, s->tape, &spec);
-    s->y = l->model(l->context, &m, nb_borrow_constant(s->tape, shape_of(&s->rows), s->rows.x));
+    s->y = nbi_learner_model(l, &m, &s->rows);
     const nb_var loss = w->lossless ? s->y : sweep(w, s, &m);
     s->code = nb_status(s->tape);
     if (s->code)

@@ -72,6 +72,10 @@ typedef struct nbi_parts_options {
 /* Whether the learner is one, and fits the data: in dtype, and in what its loss wants. d may be NULL. */
 nb_code nbi_learner_check(const nb_learner *l, const nb_dataset *d, bool lossless, nb_reason *why);
 
+/* y of the model for these rows, and its loss: the learner's own, or the usual one. */
+nb_var nbi_learner_model(const nb_learner *l, const nb_pass *m, const nb_dataset *rows);
+nb_var nbi_learner_loss(const nb_learner *l, const nb_pass *m, nb_var y, const nb_dataset *rows);
+
 /* `like` is data as will come, or NULL if that is not known. After an error w is freed. */
 nb_code nbi_parts_start(nbi_parts *w, const nb_learner *l, const nb_dataset *like,
                         const nbi_parts_options *o, nb_reason *why);

@@ -11,6 +11,7 @@
 #include "train/sanity.h"
 
 #include "base/reason.h"
+#include "train/parts.h"
 
 #include <math.h>
 #include <nabla/losses.h>
@@ -21,29 +22,16 @@ enum { ALL_UP_TO = 100, SAMPLE = 24 }; /* coordinates of the gradient that are t
 
 /* ---- losses ---------------------------------------------------------------------------------- */
 
-static nb_shape shape_of(const nb_dataset *d)
-{
-    nb_shape s = {.rank = 2, .dims = {d->rows, d->columns}};
-    if (d->shape.rank > 0 && d->shape.rank < NB_MAX_RANK) {
-        s.rank = d->shape.rank + 1;
-        memcpy(s.dims + 1, d->shape.dims, (size_t)d->shape.rank * sizeof *s.dims);
-    }
-    return s;
-}
-
 static nb_var apply_model(const nbi_sanity *w, const nb_pass *m)
 {
-    return w->l.model(w->l.context, m, nb_borrow_constant(w->t, shape_of(w->rows), w->rows->x));
+    return nbi_learner_model(&w->l, m, w->rows);
 }
 
 static nb_var apply_loss(const nbi_sanity *w, nb_learner_loss_fn *loss, const nb_pass *m, nb_var y)
 {
-    const nb_dataset *d = w->rows;
-    if (loss)
-        return loss(w->l.context, m, y, d);
-    if (d->label)
-        return nb_cross_entropy(y, d->rows, d->label, NULL);
-    return nb_squared_error(y, nb_borrow_constant(w->t, NB_SHAPE(d->rows, d->targets), d->y), NULL);
+    nb_learner l = w->l;
+    l.loss = loss;
+    return nbi_learner_loss(&l, m, y, w->rows);
 }
 
 static nb_learner_loss_fn *plain_loss(const nbi_sanity *w)

@@ -142,15 +142,15 @@ static nb_code check(const nb_saved *s, const char *who, nb_reason *why)
     const nb_params *p = s->params;
     if (nb_params_status(p) != NB_OK)
         return nbi_because(why, nb_params_status(p), "%s: %s", who, nb_params_message(p));
-    if ((s->optim && nbi_optim_owner(s->optim) != p) ||
-        (s->average && nbi_average_owner(s->average) != p))
-        return nbi_because(why, NB_ERR_ARGUMENT, "%s: the %s is of other parameters", who,
-                           s->optim && nbi_optim_owner(s->optim) != p ? "optimizer" : "average");
     for (int32_t i = 0; i < nb_params_count(p); i++)
         if (is_apart(nb_params_info(p, i).name))
             return nbi_because(why, NB_ERR_ARGUMENT,
                                "%s: parameter \"%.80s\" has a name that the file keeps for others",
                                who, nb_params_info(p, i).name);
+    if ((s->optim && nbi_optim_params(s->optim) != p) ||
+        (s->average && nbi_average_params(s->average) != p))
+        return nbi_because(why, NB_ERR_ARGUMENT, "%s: the %s is that of other parameters", who,
+                           s->optim && nbi_optim_params(s->optim) != p ? "optimizer" : "average");
     for (int32_t k = 0; k < nb_optim_states(s->optim); k++)
         if (!nb_optim_state(s->optim, k, NULL))
             return nbi_because(why, NB_ERR_ARGUMENT,

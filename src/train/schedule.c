@@ -154,6 +154,13 @@ double nb_rate_test_rate(const nb_rate_test *r)
     return r->low * exp(x * log(r->high / r->low));
 }
 
+/* The first means are of few losses, and fall or rise with these: a loss counts once there are ten of them, or
+ * a quarter of all if that is less. */
+static bool settled(const nb_rate_test *r)
+{
+    return (double)r->told > fmin(1 / (1 - smoothing), (double)r->steps / 4);
+}
+
 bool nb_rate_test_tell(nb_rate_test *r, double loss)
 {
     const double rate = nb_rate_test_rate(r);
@@ -169,7 +176,7 @@ bool nb_rate_test_tell(nb_rate_test *r, double loss)
     r->smooth = r->mean / -expm1((double)r->told * log(smoothing));
     if (r->told == 1) {
         r->first = r->least = r->smooth;
-    } else if (r->smooth - before < r->steepest) {
+    } else if (settled(r) && r->smooth - before < r->steepest) {
         r->steepest = r->smooth - before;
         r->best = rate;
     }
