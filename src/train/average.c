@@ -6,7 +6,6 @@
 #include "base/memory.h"
 #include "base/reason.h"
 #include "nn/model.h"
-#include "train/owner.h"
 
 #include <math.h>
 #include <nabla/optim.h>
@@ -89,7 +88,6 @@ nb_code nb_average_swap(nb_average *a, nb_reason *why)
     return NB_OK;
 }
 
-const nb_params *nbi_average_params(const nb_average *a) { return a->params; }
 double *nb_average_data(nb_average *a) { return a ? a->mean : NULL; }
 int64_t nb_average_count(const nb_average *a) { return a ? a->count : 0; }
 

@@ -5,7 +5,6 @@
 
 #include "base/reason.h"
 #include "nn/model.h"
-#include "train/owner.h"
 
 #include <math.h>
 #include <string.h>
@@ -38,19 +37,6 @@ static nb_code check_numbers(const nb_fit_spec *s, nb_reason *why)
     return NB_OK;
 }
 
-static nb_code check_owners(const nb_fit_spec *s, nb_reason *why)
-{
-    const nb_params *p = s->learner.params;
-    const char *stranger = nbi_optim_params(s->optim) != p                     ? "optimizer"
-                           : s->average && nbi_average_params(s->average) != p ? "average"
-                           : s->monitor && nbi_monitor_params(s->monitor) != p ? "monitor"
-                                                                               : NULL;
-    return stranger && p
-               ? nbi_because(why, NB_ERR_ARGUMENT,
-                             "fit: the %s is not that of the learner's parameters", stranger)
-               : NB_OK;
-}
-
 static nb_code check(const nb_fit_spec *s, nb_reason *why)
 {
     if (!s || !s->optim)
@@ -70,8 +56,7 @@ static nb_code check(const nb_fit_spec *s, nb_reason *why)
                            "fit: the plateau's learning rate is %g, not above 0", s->plateau->rate);
     if (s->resume && !s->last)
         return nbi_because(why, NB_ERR_ARGUMENT, "fit: there is no file `last` to resume from");
-    const nb_code code = check_owners(s, why);
-    return code ? code : check_numbers(s, why);
+    return check_numbers(s, why);
 }
 
 static nb_code check_data(const nb_dataset *d, const char *what, nb_reason *why)

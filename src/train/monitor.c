@@ -11,7 +11,6 @@
  * alone.
  */
 #include "train/monitor.h"
-#include "train/owner.h"
 
 #include "base/reason.h"
 
@@ -97,8 +96,6 @@ static bool open_copies(nb_monitor *m)
     m->shot_step = shots ? nbi_resize(&m->heap, NULL, 0, steps) : NULL;
     return m->before && (!shots || (m->shot && m->shot_step));
 }
-
-const nb_params *nbi_monitor_params(const nb_monitor *m) { return m->params; }
 
 nb_monitor *nb_monitor_new(nb_params *p, const nb_monitor_options *options, nb_reason *why)
 {

@@ -20,7 +20,6 @@
  */
 #include "base/reason.h"
 #include "program/run.h"
-#include "train/owner.h"
 #include "train/spans.h"
 
 #include <math.h>
@@ -290,7 +289,6 @@ nb_code nb_optim_set_steps(nb_optim *o, int64_t steps, nb_reason *why)
 }
 
 int32_t nb_optim_states(const nb_optim *o) { return o ? o->rule.states : 0; }
-const nb_params *nbi_optim_params(const nb_optim *o) { return o->params; }
 const char *nb_optim_name(const nb_optim *o) { return o && o->rule.name ? o->rule.name : ""; }
 
 void *nb_optim_state(const nb_optim *o, int32_t k, const char **name)

@@ -20,7 +20,6 @@
 #include "base/reason.h"
 #include "data/file.h"
 #include "nn/model.h"
-#include "train/owner.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -147,10 +146,6 @@ static nb_code check(const nb_saved *s, const char *who, nb_reason *why)
             return nbi_because(why, NB_ERR_ARGUMENT,
                                "%s: parameter \"%.80s\" has a name that the file keeps for others",
                                who, nb_params_info(p, i).name);
-    if ((s->optim && nbi_optim_params(s->optim) != p) ||
-        (s->average && nbi_average_params(s->average) != p))
-        return nbi_because(why, NB_ERR_ARGUMENT, "%s: the %s is that of other parameters", who,
-                           s->optim && nbi_optim_params(s->optim) != p ? "optimizer" : "average");
     for (int32_t k = 0; k < nb_optim_states(s->optim); k++)
         if (!nb_optim_state(s->optim, k, NULL))
             return nbi_because(why, NB_ERR_ARGUMENT,
