@@ -237,6 +237,9 @@ START_TEST(refusals)
     said(nb_load(&(nb_saved){.params = l.p}, path("none"), &why), NB_ERR_FILE, &why, "none");
     said(nb_save(&(nb_saved){.params = p, .optim = l.o}, path("m"), &why), NB_ERR_ARGUMENT, &why,
          "optimizer is that of other");
+    nb_reason other = {""};
+    said(nb_load(&(nb_saved){.params = p, .average = l.average}, path("m"), &other),
+         NB_ERR_ARGUMENT, &other, "average is that of other");
     nb_params_add(p, "optim/steps", NB_SHAPE(2), NULL, NULL);
     said(nb_save(&(nb_saved){.params = p}, path("m"), &why), NB_ERR_ARGUMENT, &why,
          "keeps for others");
