@@ -233,6 +233,10 @@ START_TEST(errors_say_where)
     refuses("\n\n", NULL, NB_ERR_EMPTY, "no rows");
     refuses("a,b\n", &(nb_csv_options){.header = NB_HEADER_YES}, NB_ERR_EMPTY, "no rows");
     refuses("1,2\n", &(nb_csv_options){.label = 3}, NB_ERR_ARGUMENT, "label column 3");
+    refuses("1\n2\n", NULL, NB_ERR_EMPTY, "no column is left for features");
+    refuses("1,2\n",
+            &(nb_csv_options){.kinds = 2, .kind = (nb_kind[]){NB_KIND_SKIP, NB_KIND_GUESS}},
+            NB_ERR_EMPTY, "no column is left for features");
     refuses("\xff,2\n", NULL, NB_ERR_FORMAT, "not UTF-8");
     write_bytes("t", "1,\0", 3);
     said(nb_csv_scan(path("t"), NULL, &s, &why), NB_ERR_FORMAT, &why, "a NUL byte");

@@ -148,6 +148,39 @@ START_TEST(signals)
 }
 END_TEST
 
+static nb_code signal_at(void *context, const nb_fit_epoch *e)
+{
+    const learned *l = context;
+    if (e->epoch == l->stop_at)
+        raise(SIGINT);
+    return NB_OK;
+}
+
+/* One that comes while an epoch is judged ends the fit there and then, also after the last epoch, where it
+ * would else end the program. */
+START_TEST(signals_between_epochs)
+{
+    learned l;
+    nb_fit_result r;
+    nb_reason why = {""};
+    for (int64_t at = 2; at <= 4; at += 2) {
+        make_folder();
+        make(&l);
+        nb_fit_spec s = spec_for(&l, 0);
+        s.interruptible = true;
+        s.on_epoch = signal_at;
+        l.stop_at = at;
+        fine(nb_fit(&s, &r, &why), &why);
+        ck_assert_int_eq(r.end, NB_FIT_INTERRUPTED);
+        ck_assert_int_eq(r.epochs, at);
+        ck_assert_int_eq(r.steps, r.history[at - 1].step);
+        nb_fit_result_free(&r);
+        free_learned(&l);
+        remove_folder();
+    }
+}
+END_TEST
+
 /* ---- best ------------------------------------------------------------------------------------ */
 
 /* What `best` holds judges as the history says, with the average where there is one. */
@@ -418,6 +451,7 @@ int main(void)
     tcase_add_loop_test(c, signals, 0, 2);
     tcase_add_loop_test(c, best_is_kept, 0, 2);
     tcase_add_test(c, a_bad_step_keeps_the_file);
+    tcase_add_test(c, signals_between_epochs);
     tcase_add_test(c, a_plateau_is_new);
     tcase_add_test(c, full_disk);
     tcase_add_test(c, wrong_files);

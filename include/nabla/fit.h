@@ -115,7 +115,9 @@ typedef struct nb_fit_spec {
      * whole they help with in its tensor operations. */
     int64_t batch, micro;
     int threads;
-    bool drop_last; /* an epoch's last batch is left out if it would be shorter than the others */
+    bool
+        drop_last; /* an epoch's last batch is left out if it would be shorter than the others: batch
+                     * norm cannot learn from a single row */
 
     /* Steps. The learning rate is the optimizer's; or the schedule's, which lasts as long as the fit if its
      * steps are 0; or the plateau's, which is told the watched loss after each epoch. Gradients are clipped
@@ -143,8 +145,8 @@ typedef struct nb_fit_spec {
     bool resume;
     const nb_schema *schema;
 
-    /* SIGINT and SIGTERM end the fit after the step. They are blocked on this thread meanwhile, and must be
-     * on others that the program has. */
+    /* SIGINT and SIGTERM end the fit after the step, or the judging of an epoch. They are blocked on this
+     * thread meanwhile, and must be on others that the program has. */
     bool interruptible;
 
     /* A bar, and a line for each epoch, if it is a terminal; the lines. */

@@ -338,7 +338,11 @@ static nb_code scan_file(nb_schema *s, nbi_csv *c, const nb_csv_options *o, nb_r
     }
     if (!code && !s->rows)
         return nbi_because(why, NB_ERR_EMPTY, "%.150s: the file has no rows", c->name);
-    return code ? code : conclude(s, why);
+    if (!code)
+        code = conclude(s, why);
+    if (!code && !nb_schema_columns(s))
+        return nbi_because(why, NB_ERR_EMPTY, "%.150s: no column is left for features", c->name);
+    return code;
 }
 
 nb_code nb_csv_scan(const char *path, const nb_csv_options *options, nb_schema **out,

@@ -252,7 +252,10 @@ static nb_code epoch(nbi_training *f, const nbi_interrupt *signals, nb_reason *w
         if (code)
             return code;
     }
-    return code ? code : end_epoch(f, why);
+    code = code ? code : end_epoch(f, why);
+    if (!code && !f->end && nbi_interrupted(signals))
+        f->end = NB_FIT_INTERRUPTED;
+    return code;
 }
 
 nb_code nbi_fit_loop(nbi_training *f, nb_reason *why)
