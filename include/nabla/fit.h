@@ -184,7 +184,8 @@ typedef struct nb_fit_result {
 /* Also after a failure. A zeroed one, or one that was freed, is fine. */
 NB_API void nb_fit_result_free(nb_fit_result *r);
 
-/* Trains. The optimizer goes on from where it is: a second fit continues a first, with epochs of its own.
+/* Trains. The optimizer goes on from where it is: a second fit continues a first, with epochs of its own, and
+ * should have a seed of its own, or its batches come in the same order again.
  * result may be NULL.
  *
  * A loss or gradient that is not finite ends it, NB_ERR_ANOMALY: the reason tells step and batch, and
