@@ -156,6 +156,26 @@ static nb_code signal_at(void *context, const nb_fit_epoch *e)
     return NB_OK;
 }
 
+START_TEST(ignored_signals)
+{
+    learned l;
+    nb_fit_result r;
+    nb_reason why = {""};
+    make_folder();
+    make(&l);
+    nb_fit_spec s = spec_for(&l, 0);
+    s.interruptible = true;
+    s.on_epoch = signal_at;
+    l.stop_at = 2;
+    signal(SIGINT, SIG_IGN);
+    fine(nb_fit(&s, &r, &why), &why);
+    ck_assert_int_eq(r.end, NB_FIT_EPOCHS);
+    nb_fit_result_free(&r);
+    free_learned(&l);
+    remove_folder();
+}
+END_TEST
+
 /* One that comes while an epoch is judged ends the fit there and then, also after the last epoch, where it
  * would else end the program. */
 START_TEST(signals_between_epochs)
@@ -452,6 +472,7 @@ int main(void)
     tcase_add_loop_test(c, best_is_kept, 0, 2);
     tcase_add_test(c, a_bad_step_keeps_the_file);
     tcase_add_test(c, signals_between_epochs);
+    tcase_add_test(c, ignored_signals);
     tcase_add_test(c, a_plateau_is_new);
     tcase_add_test(c, full_disk);
     tcase_add_test(c, wrong_files);

@@ -5,11 +5,20 @@
 
 #include <time.h>
 
+/* A program that ignores a signal, as one in the background of a script does, goes on ignoring it: blocked it
+ * would wait all the same. */
+static void add(sigset_t *set, int number)
+{
+    struct sigaction now;
+    if (sigaction(number, NULL, &now) || now.sa_handler != SIG_IGN)
+        sigaddset(set, number);
+}
+
 void nbi_interrupt_block(nbi_interrupt *i, bool wanted)
 {
     sigemptyset(&i->stops);
-    sigaddset(&i->stops, SIGINT);
-    sigaddset(&i->stops, SIGTERM);
+    add(&i->stops, SIGINT);
+    add(&i->stops, SIGTERM);
     i->blocked = wanted && !pthread_sigmask(SIG_BLOCK, &i->stops, &i->before);
 }
 
