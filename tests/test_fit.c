@@ -676,6 +676,17 @@ START_TEST(refusals)
     REFUSE(NB_ERR_ANOMALY, "row 7, column 2", b.train = &broken);
     REFUSE(NB_ERR_INDEX, "row 4", b.train = &far);
     refuse(NULL, NB_ERR_ARGUMENT, "no spec");
+    small m; /* that could not be saved */
+    make_small(&m, 1);
+    free_small(&m);
+    m.p = nb_params_new(NULL);
+    m.x = nb_params_add(m.p, "prep/x", NB_POINT, NULL, NULL);
+    m.s.optim = m.o =
+        nb_optim_new(m.p, &(nb_optim_options){.rule = nb_update_of(NB_SGD), .rate = 1}, NULL);
+    m.s.learner.params = m.p;
+    m.s.best = "/best";
+    refuse(&m.s, NB_ERR_ARGUMENT, "a name that the file keeps for others");
+    free_small(&m);
     nb_monitor_free(watcher);
     free_learned(&other);
     ck_assert_int_eq(nb_optim_steps(l.o), 0);

@@ -58,6 +58,8 @@ int64_t nbi_fit_batches(const nbi_training *f);
 void nbi_fit_show(nbi_training *f);
 void nbi_fit_tell(nbi_training *f, const nb_fit_epoch *e);
 
+/* Whether files can be written, as far as that can be known before there is anything to write. */
+nb_code nbi_fit_try(const nbi_training *f, nb_reason *why);
 /* Writes `best`: the parameters, averaged if they are, statistics, preprocessing. */
 nb_code nbi_fit_keep_best(const nbi_training *f, nb_reason *why);
 /* Writes `last`. */

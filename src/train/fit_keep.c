@@ -9,6 +9,7 @@
  */
 #include "train/fit.h"
 
+#include "base/atomic.h"
 #include "base/reason.h"
 #include "data/file.h"
 #include "train/saved.h"
@@ -148,6 +149,21 @@ nb_code nbi_fit_keep_last(const nbi_training *f, nb_reason *why)
     if (!code)
         code = nb_file_save(to, f->spec.last, why);
     nb_file_free(to);
+    return code;
+}
+
+nb_code nbi_fit_try(const nbi_training *f, nb_reason *why)
+{
+    const char *const path[] = {f->spec.best, f->spec.last};
+    const nb_saved all = all_of(f);
+    if (!path[0] && !path[1])
+        return NB_OK;
+    nb_file *to = nb_file_new(&f->heap.allocator);
+    nb_code code = to ? nbi_saved_put(&all, to, why)
+                      : nbi_because(why, NB_ERR_MEMORY, "fit: no memory to save");
+    nb_file_free(to);
+    for (int k = 0; k < 2 && !code; k++)
+        code = path[k] ? nbi_try_atomic(path[k], why) : NB_OK;
     return code;
 }
 

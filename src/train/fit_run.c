@@ -3,7 +3,6 @@
  */
 #include "train/fit.h"
 
-#include "base/atomic.h"
 #include "base/reason.h"
 #include "nn/model.h"
 #include "train/owner.h"
@@ -178,10 +177,8 @@ static nb_code prepare(nbi_training *f, nb_reason *why)
         code = set_schedule(f, why);
     if (!code)
         code = make_parts(f, why);
-    if (!code && f->spec.best)
-        code = nbi_try_atomic(f->spec.best, why);
-    if (!code && f->spec.last)
-        code = nbi_try_atomic(f->spec.last, why);
+    if (!code)
+        code = nbi_fit_try(f, why);
     bool found = false;
     if (!code && f->spec.resume)
         code = nbi_fit_resume(f, &found, why);
