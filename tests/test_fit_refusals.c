@@ -109,7 +109,9 @@ START_TEST(refusals)
            b.optim = o, b.best = "/best");
     nb_optim_free(o);
     nb_params_free(p);
-    ck_assert_int_eq(nb_optim_steps(l.o), 0);
+    ck_assert_int_eq(nb_optim_steps(l.o) + nb_optim_steps(other.o), 0);
+    nb_monitor_free(watcher);
+    free_learned(&other);
     free_learned(&l);
     nb_dataset_free(d);
     nb_dataset_free(f);
