@@ -11,9 +11,10 @@
  *     exported ones    one element each: those that the lanes need
  *     slots            `block` bytes each
  *
- * An argument whose elements stand side by side, a lane next to a lane, is a row of slots already. In a program
- * of few slots it stays where it is: instructions read and write it there, in long blocks, at what is called
- * its home, and move nothing. Where the last block is not full, its home is a slot of the workspace.
+ * An argument whose elements stand side by side, a lane next to a lane, is a row of slots already. If all
+ * arguments do so, and the program needs few slots, they stay where they are: instructions read and write them
+ * there, at their homes, in long blocks, and nothing is moved. Where a block is not full, slots of the workspace
+ * stand in for homes.
  *
  * The instruction that matters is the sum: d = the sum over terms of +-x, +-a b, or +-chain(a, b). The
  * accumulator stays in registers, so that a sum of n products reads 2 n slots and writes one, where single
@@ -31,7 +32,7 @@
 enum {
     NBI_UNIFORM = 64,
     NBI_BLOCK = 512,
-    NBI_LONG = 1024,  /* a block of code with homes */
+    NBI_LONG = 2048,  /* a block of code with homes */
     NBI_AHEAD = 3072, /* bytes from what is read to what memory is asked for */
     NBI_HOMES = 15,
     NBI_HOME = 27, /* in such code an offset is from home at >> NBI_HOME; 0 is the workspace */

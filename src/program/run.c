@@ -299,26 +299,26 @@ static nb_code run_all(replay *w, const nbi_crew *crew, const uint8_t *summed, n
                 : NB_OK;
 }
 
-/* Numbers the arrays of arguments that can live where they are; false if none can, or something is summed, as the
- * order of a sum would hang on where its terms are. */
+/* Numbers the arrays that arguments live in. False if some argument cannot live where it is, or something is
+ * summed, as the order of a sum would hang on where its terms are. */
 static bool number_homes(const replay *w, const uint8_t *shared, const uint8_t *summed)
 {
     const nb_program *p = w->p;
     uint8_t homes = 0;
     memset(w->home, 0, arguments(w));
     for (size_t k = 0; k < arguments(w); k++) {
-        const bool out = k >= p->n_in;
         const nbi_place *a = &w->in[k]; /* inputs, then outputs */
-        if (out && summed[k - p->n_in])
-            return false;
-        if ((!out && shared[k]) || (out ? &p->out[k - p->n_in] : &p->in[k])->count != 1 ||
-            a->lane != 1 || a->index)
+        const bool in = k < p->n_in;
+        if (in && shared[k])
             continue;
         for (size_t j = 0; j < k && j < p->n_in; j++)
             if (w->home[j] && w->in[j].data == a->data && w->in[j].row == a->row)
                 w->home[k] = w->home[j];
-        if (!w->home[k] && homes < NBI_HOMES)
+        if (!w->home[k])
             w->home[k] = ++homes;
+        if ((in ? &p->in[k] : &p->out[k - p->n_in])->count != 1 || a->lane != 1 || a->index ||
+            (!in && summed[k - p->n_in]) || homes > NBI_HOMES)
+            return false;
     }
     return homes > 0;
 }
