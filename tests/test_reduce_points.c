@@ -93,6 +93,61 @@ START_TEST(logsumexps)
 }
 END_TEST
 
+/* Runs that are taken in pieces. The sum of e^(i h) is a geometric one; h is a power of two, and all
+ * numbers are exact in either type. */
+enum { LONG_RUN = 10001 };
+
+static double long_run(nb_dtype d, const char *isa, const double *x, double *slope)
+{
+    nb_tape *t = tape_of(d);
+    if (nb_set_isa(t, isa)) { /* this machine does not have it */
+        nb_clear(t);
+        nb_set_isa(t, NULL);
+    }
+    nb_var in = nb_tensor(t, "x", NB_SHAPE(LONG_RUN), x), y = nb_logsumexp(in);
+    ck_assert_int_eq(nb_backward(y), NB_OK);
+    nb_read_grad(in, slope, LONG_RUN);
+    const double value = nb_value(y);
+    nb_tape_free(t);
+    return value;
+}
+
+START_TEST(long_logsumexps)
+{
+    static const char *const isas[] = {"plain", "avx2", "avx512", "neon"};
+    static double x[LONG_RUN], g[LONG_RUN];
+    const nb_dtype d = (nb_dtype)(_i / 4);
+    const char *isa = isas[_i % 4];
+    const double h = 0x1p-10, sum = expm1(LONG_RUN * h) / expm1(h), eps = d == NB_F64 ? 1 : 1e9;
+    bool good = true;
+    for (int turn = 0; turn < 2; turn++) { /* rising, and falling */
+        for (int i = 0; i < LONG_RUN; i++)
+            x[i] = h * (turn ? LONG_RUN - 1 - i : i);
+        ck_assert_double_eq_tol(long_run(d, isa, x, g), log(sum), 2e-15 * eps * log(sum));
+        for (int i = 0; i < LONG_RUN; i++)
+            good = good && fabs(g[i] - exp(x[i]) / sum) <= 2e-15 * eps * g[i];
+        ck_assert(good);
+    }
+    x[5000] = inf;
+    IS(long_run(d, isa, x, g), inf);
+    for (int i = 0; i < LONG_RUN; i++)
+        good = good && g[i] == (i == 5000);
+    x[9000] = (double)NAN;
+    ck_assert(isnan(long_run(d, isa, x, g)));
+    x[5000] = -inf;
+    ck_assert(isnan(long_run(d, isa, x, g)));
+    for (int i = 0; i < LONG_RUN; i++)
+        x[i] = -inf;
+    IS(long_run(d, isa, x, g), -inf);
+    for (int i = 0; i < LONG_RUN; i++)
+        good = good && g[i] == 0;
+    x[LONG_RUN - 1] = 3;
+    IS(long_run(d, isa, x, g), 3);
+    IS(g[LONG_RUN - 1], 1);
+    ck_assert(good && g[0] == 0);
+}
+END_TEST
+
 START_TEST(products)
 {
     IS(AT((nb_prod), 0, 2, 3), 0);
@@ -239,6 +294,7 @@ int main(void)
     tcase_add_test(c, norms);
     tcase_add_test(c, norm_of_large_floats);
     tcase_add_test(c, logsumexps);
+    tcase_add_loop_test(c, long_logsumexps, 0, 8);
     tcase_add_test(c, products);
     tcase_add_test(c, second_order);
     tcase_add_test(c, variances);

@@ -138,7 +138,8 @@ typedef struct nb_replay {
  * numbers mean nothing, nor do sums. Anything else: nothing is written, and *why tells. Outputs must not
  * overlap inputs, nor each other, which is checked; nor may the lanes of one output, which is not. An
  * argument without elements needs no data. NaN stays in its lane. Without lanes, sums are 0. The first
- * replay in an element type, of few lanes or of many, makes the code for it, and takes memory. */
+ * replay in an element type, of few lanes or of many, of arrays or of parts of them, makes the code for it,
+ * and takes memory. */
 NB_API nb_code nb_program_run(const nb_program *p, const nb_replay *r, nb_reason *why);
 
 /* ---- looking --------------------------------------------------------------------------------- */

@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-enum { LANES = 8, CHUNK = 512, ELEMENTS = 4096, PARTS = 4096 };
+enum { LANES = 8, CHUNK = 512, LONG = 64, ELEMENTS = 4096, PARTS = 4096 };
 enum { GRAIN = 1 << 15 }; /* elements worth handing out: 10 to 40 us */
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -143,6 +143,16 @@ nbi_walk nbi_walk_single(const nbi_walk *k, int j)
     return one;
 }
 
+nbi_walk nbi_walk_cut(const nbi_walk *k, nbi_nest *nest, int64_t from, int64_t to)
+{
+    nbi_walk part = *k;
+    *nest = *k->nest;
+    nest->run = nest->n = to - from;
+    part.nest = nest;
+    part.at += from * nest->along;
+    return part;
+}
+
 /* ---- sums ------------------------------------------------------------------------------------ */
 
 typedef struct total {
@@ -238,17 +248,6 @@ typedef struct long_run {
     double *part;          /* their sums, w each */
 } long_run;
 
-/* Elements [from, to) of each result. */
-static nbi_walk cut_run(const nbi_walk *k, nbi_nest *nest, int64_t from, int64_t to)
-{
-    nbi_walk part = *k;
-    *nest = *k->nest;
-    nest->run = nest->n = to - from;
-    part.nest = nest;
-    part.at += from * nest->along;
-    return part;
-}
-
 static void fold_chunks(void *context, int64_t from, int64_t to, int worker)
 {
     const long_run *r = context;
@@ -257,7 +256,7 @@ static void fold_chunks(void *context, int64_t from, int64_t to, int worker)
     (void)worker;
     for (int64_t i = from; i < to; i++) {
         const int64_t at = (r->first + i) * r->length;
-        nbi_walk k = cut_run(r->walk, &nest, at, least(at + r->length, run));
+        nbi_walk k = nbi_walk_cut(r->walk, &nest, at, least(at + r->length, run));
         r->fold(&k, r->p, r->q, r->part + i * k.w);
     }
 }
@@ -268,7 +267,7 @@ static void spread_chunks(void *context, int64_t from, int64_t to, int worker)
     nbi_nest nest;
     (void)worker;
     nbi_walk k =
-        cut_run(r->walk, &nest, from * r->length, least(to * r->length, r->walk->nest->run));
+        nbi_walk_cut(r->walk, &nest, from * r->length, least(to * r->length, r->walk->nest->run));
     r->spread(&k, r->p, r->q);
 }
 

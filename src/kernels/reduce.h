@@ -28,6 +28,7 @@
 #define NBI_KERNELS_REDUCE_H
 
 #include "base/pool.h"
+#include "kernels/vmath.h"
 
 enum { NBI_TILE = 64, NBI_LOOPS = NB_MAX_RANK / 2 };
 
@@ -49,19 +50,16 @@ typedef struct nbi_nest {
 
 void nbi_nest_make(nbi_nest *n, int rank, const int64_t *dims, const bool *folded);
 
-/* y[i] = f(x[i]); x and y may be one array */
-typedef void (*nbi_vector_fn)(int64_t n, const void *x, void *y);
-
 /* Where a walk stands. Set the first group, leave the second zero, call nbi_walk_next. */
 typedef struct nbi_walk {
     const nbi_nest *nest;
     nb_dtype dtype;
-    const void *x, *z;    /* two arrays of one shape; z may be x */
-    void *y;              /* of that shape too: what nbi_spread writes; it may be x or z */
-    bool add;             /* add to y */
-    nbi_vector_fn exp;    /* for the kinds with e */
-    const nbi_crew *crew; /* who may share a long run, or NULL */
-    int64_t stop;         /* the result to stop before; 0: none */
+    const void *x, *z;      /* two arrays of one shape; z may be x */
+    void *y;                /* of that shape too: what nbi_spread writes; it may be x or z */
+    bool add;               /* add to y */
+    const nbi_vmath *vmath; /* for the kinds with e */
+    const nbi_crew *crew;   /* who may share a long run, or NULL */
+    int64_t stop;           /* the result to stop before; 0: none */
 
     int64_t cell; /* the tile's first result */
     int64_t at;   /* and that one's first element */
@@ -74,6 +72,8 @@ typedef void nbi_tile_fn(void *context, const nbi_walk *tile);
 void nbi_walk_tiles(nbi_walk *k, nbi_tile_fn *f, void *context);
 /* The j-th result of the tile alone. */
 nbi_walk nbi_walk_single(const nbi_walk *k, int j);
+/* Elements [from, to) of each result, where they are one run; nest is for the part. */
+nbi_walk nbi_walk_cut(const nbi_walk *k, nbi_nest *nest, int64_t from, int64_t to);
 
 /* v of x, z of z; e = exp(z - p) */
 typedef enum {

@@ -20,9 +20,16 @@
 typedef void (*nbi_vmath_fn)(int64_t n, const void *x, void *y);
 typedef void (*nbi_vmath_pair_fn)(int64_t n, const void *x, void *s, void *c);
 
+/* y[i] = exp(x[i] - p), in the type of the arrays; p is one of its numbers. */
+typedef void (*nbi_vmath_above_fn)(int64_t n, const void *x, double p, void *y);
+/* The greatest of n numbers, -inf if there are none; if there is a NaN among them, that or any other of them. */
+typedef double (*nbi_vmath_most_fn)(int64_t n, const void *x);
+
 typedef struct nbi_vmath {
     nbi_vmath_fn exp, expm1, log, log1p, tanh, sigmoid, sin, cos, erf;
     nbi_vmath_pair_fn sincos;
+    nbi_vmath_most_fn most;
+    nbi_vmath_above_fn exp_above;
 } nbi_vmath;
 
 /* The functions for an available instruction set. A set this library was built without

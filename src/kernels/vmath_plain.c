@@ -39,6 +39,28 @@ static float tanh_once(float x) { return (float)tanh((double)x); }
         }                                                        \
     }
 
+#define MOST(name, type)                         \
+    static double name(int64_t n, const void *x) \
+    {                                            \
+        type most = -(type)INFINITY;             \
+        for (int64_t i = 0; i < n; i++) {        \
+            const type v = ((const type *)x)[i]; \
+            most = most > v ? most : v;          \
+        }                                        \
+        return (double)most;                     \
+    }
+
+#define EXP_ABOVE(name, type, function)                                \
+    static void name(int64_t n, const void *x, double p, void *y)      \
+    {                                                                  \
+        for (int64_t i = 0; i < n; i++)                                \
+            ((type *)y)[i] = function(((const type *)x)[i] - (type)p); \
+    }
+
+EXP_ABOVE(exp_above_f32, float, expf)
+EXP_ABOVE(exp_above_f64, double, exp)
+MOST(most_f32, float)
+MOST(most_f64, double)
 EACH(exp_f32, float, expf)
 EACH(expm1_f32, float, expm1f)
 EACH(log_f32, float, logf)
@@ -62,7 +84,7 @@ EACH_PAIR(sincos_f64, double, sin, cos)
 
 const nbi_vmath nbi_vmath_plain[2] = {
     {exp_f32, expm1_f32, log_f32, log1p_f32, tanh_f32, sigmoid_f32, sin_f32, cos_f32, erf_f32,
-     sincos_f32},
+     sincos_f32, most_f32, exp_above_f32},
     {exp_f64, expm1_f64, log_f64, log1p_f64, tanh_f64, sigmoid_f64, sin_f64, cos_f64, erf_f64,
-     sincos_f64},
+     sincos_f64, most_f64, exp_above_f64},
 };

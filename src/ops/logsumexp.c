@@ -23,7 +23,7 @@
 
 nbi_walk nbi_with_exp(const nb_call *c, nbi_walk k)
 {
-    k.exp = nbi_vmath_choose(c->tape->isa, k.dtype == NB_F64)->exp;
+    k.vmath = nbi_vmath_choose(c->tape->isa, k.dtype == NB_F64);
     return k;
 }
 
@@ -48,8 +48,68 @@ static void sum_above(const nbi_walk *k, const double *m, double *s)
     }
 }
 
+/* ---- long runs ------------------------------------------------------------------------------- */
+
+/* A run that is longer than a cache is taken in pieces, each read twice while it is near: for its own maximum
+ * and for the sum above that. Then s is the sum over pieces of e^(m_p - m) s_p. The pieces follow from the
+ * length alone, so a crew may share them. */
+enum { PIECE = 4096, PIECES = 256, GRAIN = 8 };
+
+typedef struct pieces {
+    const nbi_walk *k;
+    int64_t size;
+    double m[PIECES], s[PIECES];
+} pieces;
+
+/* A NaN that a quick maximum may miss is in the sum; but not beside infinities, which are only counted. */
+static void sum_piece(const nbi_walk *k, double *m, double *s)
+{
+    const size_t width = k->dtype == NB_F64 ? sizeof(double) : sizeof(float);
+    *m = k->vmath->most(k->nest->run, (const char *)k->x + (size_t)k->at * width);
+    if (isinf(*m))
+        nbi_fold(k, NBI_FOLD_MAX, NULL, NULL, m);
+    sum_above(k, m, s);
+}
+
+static void sum_pieces(void *context, int64_t from, int64_t to, int worker)
+{
+    pieces *c = context;
+    (void)worker;
+    for (int64_t p = from; p < to; p++) {
+        const int64_t at = p * c->size, run = c->k->nest->run;
+        nbi_nest nest;
+        nbi_walk piece = nbi_walk_cut(c->k, &nest, at, at + c->size < run ? at + c->size : run);
+        piece.crew = NULL;
+        sum_piece(&piece, &c->m[p], &c->s[p]);
+    }
+}
+
+static void sum_long(const nbi_walk *k, double *m, double *s)
+{
+    const int64_t run = k->nest->run, even = (run - 1) / PIECES + 1;
+    pieces c = {.k = k, .size = even > PIECE ? even : PIECE};
+    const int64_t count = (run - 1) / c.size + 1;
+    if (k->crew)
+        nbi_crew_share(k->crew, count, GRAIN, sum_pieces, &c);
+    else
+        sum_pieces(&c, 0, count, 0);
+    *m = c.m[0];
+    for (int64_t p = 1; p < count; p++)
+        *m = c.m[p] > *m || isnan(c.m[p]) ? c.m[p] : *m;
+    *s = 0;
+    for (int64_t p = 0; p < count; p++)
+        *s += c.m[p] == *m ? c.s[p] : exp(c.m[p] - *m) * c.s[p];
+}
+
 void nbi_shifted_sum(const nbi_walk *k, double *m, double *s)
 {
+    if (k->nest->along == 1 && k->nest->turns == 1 && k->nest->run > PIECE) {
+        for (int j = 0; j < k->w; j++) {
+            const nbi_walk one = nbi_walk_single(k, j);
+            sum_long(&one, m + j, s + j);
+        }
+        return;
+    }
     nbi_fold(k, NBI_FOLD_MAX, NULL, NULL, m);
     sum_above(k, m, s);
 }

@@ -21,8 +21,9 @@ typedef struct assignment {
     uint32_t *slot;     /* by node: its slot, or NBI_NOWHERE */
     uint32_t *last;     /* by node: the instruction of `each` that needs it last */
     uint32_t *exported; /* by node: its number among the exported values */
+    uint32_t *home;     /* by node: the home it has for a slot, or 0 */
     uint32_t *input;    /* by input element: its node */
-    size_t words;       /* of these four together */
+    size_t words;       /* of these five together */
     nbi_list spare;     /* free slots */
     nbi_list once, each;
     uint32_t uniforms, exports;
@@ -62,8 +63,11 @@ static void *add(assignment *w, nbi_list *l)
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
-static uint32_t take_slot(assignment *w)
+/* Where a node's value is to be: at its home, or in a free slot. */
+static uint32_t take_slot(assignment *w, uint32_t node)
 {
+    if (w->home[node])
+        return w->home[node] << NBI_HOME;
     if (w->spare.count)
         return ((uint32_t *)w->spare.at)[--w->spare.count];
     return (uint32_t)w->s->code->slots++;
@@ -86,7 +90,7 @@ static void load_group(assignment *w, uint32_t node)
             return;
         *at = NBI_NOWHERE;
         if (i != NBI_DAG_NONE && w->slot[i] == NBI_NOWHERE)
-            *at = w->slot[i] = s->varies[i] ? take_slot(w) : w->uniforms++;
+            *at = w->slot[i] = s->varies[i] ? take_slot(w, i) : w->uniforms++;
     }
     nbi_instruction *to = add(w, s->varies[node] ? &w->each : &w->once);
     if (to)
@@ -138,7 +142,7 @@ static void to_export(assignment *w, uint32_t *node) { *node = w->exported[*node
 
 static void give_back(assignment *w, uint32_t node)
 {
-    if (w->last[node] != w->now)
+    if (w->last[node] != w->now || w->home[node])
         return;
     uint32_t *spare = add(w, &w->spare);
     if (spare)
@@ -162,6 +166,45 @@ static void find_last(assignment *w)
         for_operands(w, i, note_last, ignore);
         for (uint32_t k = 0; i->code == NBI_DO_store && k < i->count; k++)
             note_last(w, &offsets_of(w, i)[k]);
+    }
+}
+
+/* The instruction that fills the home of output k: the one that computes the value, if the value lives there,
+ * else its store. */
+static uint32_t when_filled(const assignment *w, size_t k)
+{
+    const nbi_plan *s = w->s;
+    const nbi_instruction *i = s->code->each.at;
+    const uint32_t node = s->result[s->p->out[k].first];
+    const bool lives = w->home[node] == s->code->home[s->p->n_in + k];
+    uint32_t n = 0;
+    for (; n < s->code->each.count; n++)
+        if ((i[n].code == NBI_DO_store && i[n].of == k) ||
+            (lives && i[n].code < NBI_DO_accumulate && i[n].to == node) ||
+            (lives && i[n].code == NBI_DO_sincos && i[n].of == node))
+            break;
+    return n;
+}
+
+/* Which values live in arrays: of outputs those that are computed, and of inputs those that nothing needs after
+ * an output has filled the same home. */
+static void find_homes(assignment *w)
+{
+    const nbi_plan *s = w->s;
+    const nb_program *p = s->p;
+    const uint8_t *home = s->code->home, *out = home + p->n_in;
+    for (size_t k = 0; k < p->n_out; k++) {
+        const uint32_t node = out[k] ? s->result[p->out[k].first] : 0;
+        if (out[k] && s->varies[node] && s->d->node[node].code < NBI_ROWS && !w->home[node])
+            w->home[node] = out[k];
+    }
+    for (size_t j = 0; j < p->n_in; j++) {
+        const uint32_t node = home[j] ? w->input[p->in[j].first] : NBI_DAG_NONE;
+        bool stays = node != NBI_DAG_NONE;
+        for (size_t k = 0; stays && k < p->n_out; k++)
+            stays = out[k] != home[j] || w->last[node] <= when_filled(w, k);
+        if (stays)
+            w->home[node] = home[j];
     }
 }
 
@@ -196,7 +239,7 @@ static void assign_each(assignment *w)
 {
     const nbi_list *each = &w->s->code->each;
     for (uint32_t k = 0; w->s->code->early && k < w->s->p->in_elements && !w->failed; k++)
-        if (w->input[k] != NBI_DAG_NONE && w->s->varies[w->input[k]])
+        if (w->input[k] != NBI_DAG_NONE && w->s->varies[w->input[k]] && !w->home[w->input[k]])
             slot_of(w, w->input[k]);
     for (w->now = 0; w->now < each->count && !w->failed; w->now++) {
         nbi_instruction i = ((nbi_instruction *)each->at)[w->now];
@@ -208,9 +251,9 @@ static void assign_each(assignment *w)
             for_operands(w, &at, release, ignore);
             for_operands(w, &i, to_slot, to_export);
             if (i.code != NBI_DO_accumulate && i.code != NBI_DO_guard)
-                i.to = w->slot[i.to] = take_slot(w);
+                i.to = w->slot[i.to] = take_slot(w, i.to);
             if (i.code == NBI_DO_sincos)
-                i.of = w->slot[i.of] = take_slot(w);
+                i.of = w->slot[i.of] = take_slot(w, i.of);
         }
         nbi_instruction *to = add(w, &w->each);
         if (to)
@@ -229,7 +272,8 @@ static void offset_once(assignment *w, uint32_t *place)
 }
 static void offset_each(assignment *w, uint32_t *place)
 {
-    *place = w->each_base + *place * w->s->code->block;
+    if (*place >> NBI_HOME == 0)
+        *place = w->each_base + *place * w->s->code->block;
 }
 
 static void offset_list(assignment *w, nbi_instruction *i, visit_fn *f)
@@ -262,14 +306,15 @@ static void offset_instructions(assignment *w, nbi_list *list, visit_fn *f)
 static bool size_workspace(assignment *w)
 {
     nbi_code *c = w->s->code;
-    c->block = c->asked;
     if (c->block == NBI_BLOCK && c->slots * NBI_BLOCK > CACHE)
         c->block = NBI_BLOCK / 2;
     w->element = c->dtype == NB_F64 ? sizeof(double) : sizeof(float);
     c->lanes = c->block / w->element;
     const size_t exported = aligned((size_t)w->exports * w->element);
     const size_t once = (size_t)w->uniforms * NBI_UNIFORM;
-    c->workspace = exported + once + c->slots * c->block;
+    const size_t slots = c->slots * c->block;
+    c->workspace = exported + once + slots + (c->block == NBI_LONG ? NBI_HOMES * NBI_LONG : 0);
+    c->stead = (uint32_t)(exported + once + slots);
     w->once_base = (uint32_t)exported;
     w->each_base = (uint32_t)(exported + once);
     return c->workspace < NBI_EXPORTED;
@@ -304,14 +349,17 @@ static bool open_assignment(assignment *w)
     const size_t n = s->d->count;
     w->spare.size = sizeof(uint32_t);
     w->once.size = w->each.size = sizeof(nbi_instruction);
-    w->words = 3 * n + s->p->in_elements;
+    w->words = 4 * n + s->p->in_elements;
     w->slot = nbi_resize(s->heap, NULL, 0, w->words * sizeof *w->slot);
     if (!w->slot)
         return w->words == 0;
     memset(w->slot, 0xff, w->words * sizeof *w->slot);
     w->last = w->slot + n;
     w->exported = w->last + n;
-    w->input = w->exported + n;
+    w->home = w->exported + n;
+    w->input = w->home + n;
+    if (n)
+        memset(w->home, 0, n * sizeof *w->home);
     for (uint32_t i = 0; i < n; i++)
         if (s->d->node[i].code == NBI_DAG_INPUT && s->uses[i])
             w->input[s->d->node[i].in[0]] = i;
@@ -335,6 +383,8 @@ bool nbi_assign(nbi_plan *s)
     bool done = open_assignment(&w);
     if (done) {
         find_last(&w);
+        if (c->block == NBI_LONG)
+            find_homes(&w);
         assign_once(&w);
         assign_each(&w);
         export_sums(&w);

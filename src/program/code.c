@@ -7,6 +7,8 @@
 #include "program/code.h"
 #include "program/plain.h"
 
+enum { LONG_SLOTS = 8 };
+
 /* ---- lists ----------------------------------------------------------------------------------- */
 
 void *nbi_list_add(nbi_heap *h, nbi_list *l)
@@ -42,6 +44,7 @@ static void free_code(const nb_program *p, nbi_heap *h, nbi_code *c)
         nbi_list_free(h, lists[k]);
     nbi_resize(h, c->shared, p->n_in, 0);
     nbi_resize(h, c->summed, p->n_out, 0);
+    nbi_resize(h, c->home, p->n_in + p->n_out, 0);
     nbi_resize(h, c->sum, p->out_elements * sizeof *c->sum, 0);
     nbi_resize(h, c, sizeof *c, 0);
 }
@@ -55,15 +58,14 @@ void nbi_codes_free(nb_program *p)
     }
 }
 
-static nbi_code *new_code(const nb_program *p, nbi_heap *h, nb_dtype dtype, uint32_t block,
-                          bool early, const uint8_t *shared, const uint8_t *summed)
+static nbi_code *new_code(const nb_program *p, nbi_heap *h, const nbi_pattern *like, uint32_t asked)
 {
     nbi_code *c = nbi_resize(h, NULL, 0, sizeof *c);
     if (!c)
         return NULL;
-    *c = (nbi_code){.dtype = dtype,
-                    .asked = block,
-                    .early = early,
+    *c = (nbi_code){.dtype = like->dtype,
+                    .asked = asked,
+                    .early = like->early,
                     .once.size = sizeof(nbi_instruction),
                     .each.size = sizeof(nbi_instruction),
                     .runs.size = sizeof(nbi_run),
@@ -73,25 +75,31 @@ static nbi_code *new_code(const nb_program *p, nbi_heap *h, nb_dtype dtype, uint
                     .exports.size = sizeof(nbi_export)};
     c->shared = nbi_resize(h, NULL, 0, p->n_in);
     c->summed = nbi_resize(h, NULL, 0, p->n_out);
+    c->home = nbi_resize(h, NULL, 0, p->n_in + p->n_out);
     c->sum = nbi_resize(h, NULL, 0, p->out_elements * sizeof *c->sum);
-    if ((!c->shared && p->n_in) || (!c->summed && p->n_out) || (!c->sum && p->out_elements)) {
+    if ((!c->shared && p->n_in) || (!c->summed && p->n_out) || (!c->home && p->n_in + p->n_out) ||
+        (!c->sum && p->out_elements)) {
         free_code(p, h, c);
         return NULL;
     }
     if (p->out_elements)
         memset(c->sum, 0xff, p->out_elements * sizeof *c->sum);
     if (p->n_in)
-        memcpy(c->shared, shared, p->n_in);
+        memcpy(c->shared, like->shared, p->n_in);
     if (p->n_out)
-        memcpy(c->summed, summed, p->n_out);
+        memcpy(c->summed, like->summed, p->n_out);
+    if (asked == NBI_LONG)
+        memcpy(c->home, like->home, p->n_in + p->n_out);
     return c;
 }
 
-/* Bytes of a slot that suit so many lanes. */
-static uint32_t block_for(nb_dtype dtype, int64_t lanes)
+/* Bytes of a slot that suit so many lanes. Few long blocks would not pay: the last is computed whole. */
+static uint32_t block_for(const nbi_pattern *like)
 {
-    const int64_t bytes =
-        lanes > NBI_BLOCK ? (int64_t)NBI_BLOCK : lanes * (dtype == NB_F64 ? 8 : 4);
+    const int64_t most = 8 * NBI_LONG, size = like->dtype == NB_F64 ? 8 : 4;
+    const int64_t bytes = like->lanes > most ? most : like->lanes * size;
+    if (like->home && bytes >= most)
+        return NBI_LONG;
     return bytes <= NBI_UNIFORM ? NBI_UNIFORM : bytes <= NBI_BLOCK / 2 ? NBI_BLOCK / 2 : NBI_BLOCK;
 }
 
@@ -109,14 +117,15 @@ static bool lay_out(nbi_plan *s)
     return done;
 }
 
-static nbi_code *make_code(const nb_program *p, nbi_heap *h, nb_dtype dtype, uint32_t block,
-                           bool early, const uint8_t *shared, const uint8_t *summed)
+static nbi_code *make_in(const nb_program *p, nbi_heap *h, const nbi_pattern *like, uint32_t asked,
+                         uint32_t block)
 {
-    nbi_code *c = new_code(p, h, dtype, block, early, shared, summed);
+    nbi_code *c = new_code(p, h, like, asked);
     if (!c)
         return NULL;
+    c->block = block;
     nbi_plain plain;
-    bool done = nbi_plain_make(&plain, p, h, dtype == NB_F64 ? NBI_HEAVY : 0, shared);
+    bool done = nbi_plain_make(&plain, p, h, like->dtype == NB_F64 ? NBI_HEAVY : 0, like->shared);
     nbi_plan s = {p, &plain.d, plain.result, plain.guard, h, c, NULL, NULL, NULL};
     done = done && lay_out(&s);
     nbi_plain_free(&plain);
@@ -126,18 +135,34 @@ static nbi_code *make_code(const nb_program *p, nbi_heap *h, nb_dtype dtype, uin
     return NULL;
 }
 
-const nbi_code *nbi_code_for(const nb_program *p, nb_dtype dtype, int64_t lanes, bool early,
-                             const uint8_t *shared, const uint8_t *summed)
+/* In long blocks if the slots fit a first-level cache, with room for what is at home. */
+static nbi_code *make_code(const nb_program *p, nbi_heap *h, const nbi_pattern *like,
+                           uint32_t asked)
 {
-    const uint32_t block = block_for(dtype, lanes);
+    nbi_code *c = make_in(p, h, like, asked, asked);
+    if (!c || asked < NBI_LONG || c->slots <= LONG_SLOTS)
+        return c;
+    free_code(p, h, c);
+    return make_in(p, h, like, asked, NBI_BLOCK);
+}
+
+static bool is_for(const nb_program *p, const nbi_code *c, const nbi_pattern *like, uint32_t asked)
+{
+    return c->dtype == like->dtype && c->asked == asked && c->early == like->early &&
+           (!p->n_in || !memcmp(c->shared, like->shared, p->n_in)) &&
+           (!p->n_out || !memcmp(c->summed, like->summed, p->n_out)) &&
+           (asked < NBI_LONG || !memcmp(c->home, like->home, p->n_in + p->n_out));
+}
+
+const nbi_code *nbi_code_for(const nb_program *p, const nbi_pattern *like)
+{
+    const uint32_t asked = block_for(like);
     nb_program *q = (nb_program *)p; /* its codes alone change, under the lock */
     pthread_mutex_lock(&q->lock);
     nbi_code *c = q->codes;
-    while (c && (c->dtype != dtype || c->asked != block || c->early != early ||
-                 (p->n_in && memcmp(c->shared, shared, p->n_in) != 0) ||
-                 (p->n_out && memcmp(c->summed, summed, p->n_out) != 0)))
+    while (c && !is_for(p, c, like, asked))
         c = c->next;
-    if (!c && (c = make_code(p, &q->heap, dtype, block, early, shared, summed))) {
+    if (!c && (c = make_code(p, &q->heap, like, asked))) {
         c->next = q->codes;
         q->codes = c;
     }

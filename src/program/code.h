@@ -11,6 +11,11 @@
  *     exported ones    one element each: those that the lanes need
  *     slots            `block` bytes each
  *
+ * An argument whose elements stand side by side, a lane next to a lane, is a row of slots already. If all
+ * arguments do so, and the program needs few slots, they stay where they are: instructions read and write them
+ * there, at their homes, in long blocks, and nothing is moved. Where a block is not full, slots of the workspace
+ * stand in for homes.
+ *
  * The instruction that matters is the sum: d = the sum over terms of +-x, +-a b, or +-chain(a, b). The
  * accumulator stays in registers, so that a sum of n products reads 2 n slots and writes one, where single
  * operations would read 4 n and write 2 n: it is loads and stores that lanes wait for. An `accumulate`
@@ -24,7 +29,14 @@
 #include "kernels/vmath.h"
 #include "program/program.h"
 
-enum { NBI_UNIFORM = 64, NBI_BLOCK = 512, NBI_AHEAD = 6 };
+enum {
+    NBI_UNIFORM = 64,
+    NBI_BLOCK = 512,
+    NBI_LONG = 2048,  /* a block of code with homes */
+    NBI_AHEAD = 3072, /* bytes from what is read to what memory is asked for */
+    NBI_HOMES = 15,
+    NBI_HOME = 27, /* in such code an offset is from home at >> NBI_HOME; 0 is the workspace */
+};
 
 /* Operands: V, a slot; U, a uniform value. */
 #define NBI_BINARY_INSTRUCTIONS(X) \
@@ -88,17 +100,28 @@ typedef struct nbi_list {
     size_t count, room, size; /* size: of an item */
 } nbi_list;
 
+/* What code is for. The flags are per input and output argument; homes are numbered from 1, per argument, inputs
+ * first: 0 has none. An output in the place of an input has the home of that. */
+typedef struct nbi_pattern {
+    nb_dtype dtype;
+    int64_t lanes; /* about so many */
+    bool early;    /* inputs are read before anything is stored in their place */
+    const uint8_t *shared, *summed;
+    const uint8_t *home; /* NULL: there are none */
+} nbi_pattern;
+
 struct nbi_code {
     nbi_code *next;
-    /* what this code is for; the flags are per input and output argument */
+    /* the pattern */
     nb_dtype dtype;
     uint32_t asked; /* bytes of a slot */
-    bool early;     /* inputs are loaded before anything is stored */
-    uint8_t *shared, *summed;
+    bool early;
+    uint8_t *shared, *summed, *home;
     nbi_list once, each; /* instructions: per row, per block */
     nbi_list runs, terms, offsets;
     nbi_list constants, exports; /* nbi_constant, nbi_export */
-    uint32_t block;              /* bytes of a slot */
+    uint32_t block;              /* bytes of a slot; there are homes if it is NBI_LONG */
+    uint32_t stead;              /* where the slots are that stand in for homes */
     int64_t lanes;               /* of a block */
     size_t slots, accumulators, workspace;
     /* Per output element that is summed: its accumulator, or, for one that does not vary, an exported value
@@ -116,10 +139,8 @@ typedef struct nbi_export {
     uint32_t from, to;
 } nbi_export;
 
-/* The code for a pattern of shared inputs and summed outputs (flags per argument) and about so many lanes,
- * made if need be; NULL if there is no memory. */
-const nbi_code *nbi_code_for(const nb_program *p, nb_dtype dtype, int64_t lanes, bool early,
-                             const uint8_t *shared, const uint8_t *summed);
+/* The code for a pattern, made if need be; NULL if there is no memory. */
+const nbi_code *nbi_code_for(const nb_program *p, const nbi_pattern *like);
 /* The pattern that the program declares: n_in flags, then n_out. */
 void nbi_flags_declared(const nb_program *p, uint8_t *flags);
 void nbi_codes_free(nb_program *p);
@@ -164,6 +185,7 @@ typedef struct nbi_frame {
     bool strict;               /* products are rounded before they are added */
     bool once;                 /* the list under way is that of uniforms */
     char *work;                /* the workspace */
+    char *home[NBI_HOMES + 1]; /* of this block, if the code has homes; [0] is the workspace */
     char *sums;                /* accumulators: NBI_UNIFORM bytes of doubles each */
     const nbi_place *in, *out; /* per argument */
     uint8_t *left;             /* per lane of the replay, or NULL */

@@ -260,8 +260,8 @@ void nbi_mark_dependent(const nb_program *p, const nbi_dag *d, const uint8_t *fl
 {
     for (size_t i = 0; i < d->count; i++) {
         const nbi_dag_node *n = &d->node[i];
-        mark[i] = n->code == NBI_DAG_INPUT &&
-                  flags[nbi_argument_of(p->in, p->n_in, n->in[0])] == value;
+        mark[i] =
+            n->code == NBI_DAG_INPUT && flags[nbi_argument_of(p->in, p->n_in, n->in[0])] == value;
         if (n->code == NBI_DAG_HOLD && !held)
             continue;
         for (int k = 0; k < nbi_dag_arity(n->code); k++)
@@ -302,7 +302,10 @@ nb_program_info nb_program_inspect(const nb_program *p)
     if (n > sizeof few && !(flags = nbi_resize(&h, NULL, 0, n)))
         return info;
     nbi_flags_declared(p, flags);
-    const nbi_code *c = nbi_code_for(p, NB_F64, INT64_MAX / 8, false, flags, flags + p->n_in);
+    const nbi_code *c = nbi_code_for(p, &(nbi_pattern){.lanes = INT64_MAX / 8,
+                                                       .dtype = NB_F64,
+                                                       .shared = flags,
+                                                       .summed = flags + p->n_in});
     if (c) {
         info.instructions = c->each.count - 1;
         info.once = c->once.count - 1;

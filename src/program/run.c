@@ -22,7 +22,9 @@ typedef struct replay {
     const nbi_code *code;
     nbi_execute_fn *execute;
     nbi_place *in, *out;         /* of row 0 */
+    uint8_t *home;               /* per argument (code.h) */
     int64_t rows, chunks, chunk; /* chunks of a row; lanes of a chunk */
+    int64_t lead;                /* lanes of a block before the first chunk's others */
     double *sums;                /* [rows, chunks, accumulators, SUM] */
     double *fixed; /* [rows, output elements]: sums of what does not vary; NULL if there are none */
     char *space;   /* of the workers */
@@ -108,6 +110,19 @@ static void enter_row(const replay *w, station *s, nbi_frame *f, int64_t row)
                 nbi_element_at(c->dtype, s->work + (c->sum[k] & ~NBI_EXPORTED), 0);
 }
 
+/* Where the homes of a block are: in the arrays, or, if it is not full, in slots that stand in for them. */
+static void find_homes(nbi_frame *f, const replay *w, const station *s)
+{
+    const nbi_code *c = f->code;
+    const int64_t size = c->dtype == NB_F64 ? sizeof(double) : sizeof(float);
+    const bool full = f->count == c->lanes;
+    f->home[0] = f->work;
+    for (size_t k = 0; k < arguments(w); k++)
+        f->home[c->home[k]] = !c->home[k] ? f->work
+                              : full      ? s->in[k].data + f->lane * size
+                                          : f->work + c->stead + (c->home[k] - 1) * NBI_LONG;
+}
+
 /* Units [from, to), each a chunk of a row. */
 static void run_units(void *context, int64_t from, int64_t to, int worker)
 {
@@ -119,14 +134,17 @@ static void run_units(void *context, int64_t from, int64_t to, int worker)
     f.in = s->in;
     f.out = s->out;
     for (int64_t u = from; u < to; u++) {
-        const int64_t row = u / w->chunks, first = u % w->chunks * w->chunk;
-        const int64_t end = first + w->chunk < w->r->lanes ? first + w->chunk : w->r->lanes;
+        const int64_t row = u / w->chunks, n = u % w->chunks, lanes = w->r->lanes;
+        const int64_t last = (n + 1) * w->chunk + w->lead, end = last < lanes ? last : lanes;
         if (s->row != row)
             enter_row(w, s, &f, row);
         f.sums = (char *)(w->sums + (size_t)u * c->accumulators * SUM);
         f.left = w->r->left ? w->r->left + row * w->r->lanes : NULL;
-        for (f.lane = first; f.lane < end; f.lane += c->lanes) {
+        for (f.lane = n ? last - w->chunk : 0; f.lane < end; f.lane += f.count) {
             f.count = end - f.lane < c->lanes ? end - f.lane : c->lanes;
+            f.count = f.lane == 0 && w->lead ? w->lead : f.count;
+            if (c->block == NBI_LONG)
+                find_homes(&f, w, s);
             w->execute(&f, c->each.at, c->block);
         }
     }
@@ -181,6 +199,17 @@ static void write_sums(const replay *w, const uint8_t *summed)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+/* Lanes up to the first that stands at the start of a cache line, if there are homes; as many for all, if the
+ * arrays lie alike. */
+static int64_t lead(const replay *w)
+{
+    const uintptr_t size = w->code->dtype == NB_F64 ? sizeof(double) : sizeof(float);
+    for (size_t k = 0; w->code->block == NBI_LONG && k < arguments(w); k++)
+        if (w->home[k])
+            return (int64_t)((0 - (uintptr_t)w->in[k].data) % NBI_ALIGN / size);
+    return 0;
+}
+
 /* So many lanes to a chunk, by nothing but the number of lanes and of those in a block. */
 static void cut(replay *w)
 {
@@ -189,6 +218,7 @@ static void cut(replay *w)
     int64_t each = blocks / CHUNKS_MOST + (blocks % CHUNKS_MOST != 0);
     each = each < CHUNK_BLOCKS ? CHUNK_BLOCKS : each;
     w->chunk = each * block;
+    w->lead = lead(w);
     w->chunks = blocks / each + (blocks % each != 0);
 }
 
@@ -269,30 +299,83 @@ static nb_code run_all(replay *w, const nbi_crew *crew, const uint8_t *summed, n
                 : NB_OK;
 }
 
+/* Numbers the arrays that arguments live in. False if some argument cannot live where it is, or something is
+ * summed, as the order of a sum would hang on where its terms are. */
+static bool number_homes(const replay *w, const uint8_t *shared, const uint8_t *summed)
+{
+    const nb_program *p = w->p;
+    uint8_t homes = 0;
+    memset(w->home, 0, arguments(w));
+    for (size_t k = 0; k < arguments(w); k++) {
+        const nbi_place *a = &w->in[k]; /* inputs, then outputs */
+        const bool in = k < p->n_in;
+        if (in && shared[k])
+            continue;
+        for (size_t j = 0; j < k && j < p->n_in; j++)
+            if (w->home[j] && w->in[j].data == a->data && w->in[j].row == a->row)
+                w->home[k] = w->home[j];
+        if (!w->home[k])
+            w->home[k] = ++homes;
+        if ((in ? &p->in[k] : &p->out[k - p->n_in])->count != 1 || a->lane != 1 || a->index ||
+            (!in && summed[k - p->n_in]) || homes > NBI_HOMES)
+            return false;
+    }
+    return homes > 0;
+}
+
+/* Looks at the arguments, and makes the code for them; w->in has room for places and homes. */
+static nb_code prepare(replay *w, const uint8_t *shared, const uint8_t *summed, nb_reason *why)
+{
+    const nb_replay *r = w->r;
+    w->out = w->in + w->p->n_in;
+    w->home = (uint8_t *)(w->in + arguments(w));
+    const nb_code code = nbi_places(w->p, r, shared, summed, w->in, w->out, why);
+    if (code != NB_OK)
+        return code;
+    const bool homes = number_homes(w, shared, summed);
+    w->code = nbi_code_for(w->p, &(nbi_pattern){.dtype = r->dtype,
+                                                .lanes = r->lanes,
+                                                .early = r->in_place,
+                                                .shared = shared,
+                                                .summed = summed,
+                                                .home = homes ? w->home : NULL});
+    return w->code
+               ? NB_OK
+               : nbi_because(why, NB_ERR_MEMORY, "replay: out of memory for the program's code");
+}
+
+static nb_code run_or_ready(replay *w, bool run, const uint8_t *shared, const uint8_t *summed,
+                            const nbi_crew *crew, nb_reason *why)
+{
+    nbi_place few[20];
+    const size_t bytes = arguments(w) * (sizeof(nbi_place) + 1);
+    w->in = bytes > sizeof few ? take(w, bytes) : few;
+    if (!w->in)
+        return nbi_because(why, NB_ERR_MEMORY, "replay: out of memory");
+    nb_code code = prepare(w, shared, summed, why);
+    if (code == NB_OK && run) {
+        cut(w);
+        code = run_all(w, crew, summed, why);
+    }
+    if (w->in != few)
+        give(w, w->in, bytes);
+    return code;
+}
+
 nb_code nbi_program_run(const nb_program *p, const nb_replay *r, const uint8_t *shared,
                         const uint8_t *summed, const nbi_crew *crew, nbi_arena *scratch,
                         nb_reason *why)
 {
-    nbi_place few[16], *places = few;
-    const size_t n = p->n_in + p->n_out;
-    replay w = {.p = p, .r = r, .scratch = scratch};
-    if (n > sizeof few / sizeof *few && !(places = take(&w, n * sizeof *places)))
-        return nbi_because(why, NB_ERR_MEMORY, "replay: out of memory");
-    w.in = places;
-    w.out = places + p->n_in;
-    w.rows = r->rows ? r->rows : 1;
+    replay w = {.p = p, .r = r, .scratch = scratch, .rows = r->rows ? r->rows : 1};
     w.execute = nbi_execute_choose(p->isa);
-    nb_code code = nbi_places(p, r, shared, summed, w.in, w.out, why);
-    if (code == NB_OK &&
-        !(w.code = nbi_code_for(p, r->dtype, r->lanes, r->in_place, shared, summed)))
-        code = nbi_because(why, NB_ERR_MEMORY, "replay: out of memory for the program's code");
-    if (code == NB_OK) {
-        cut(&w);
-        code = run_all(&w, crew, summed, why);
-    }
-    if (places != few)
-        give(&w, places, n * sizeof *places);
-    return code;
+    return run_or_ready(&w, true, shared, summed, crew, why);
+}
+
+nb_code nbi_program_ready(const nb_program *p, const nb_replay *r, const uint8_t *shared,
+                          const uint8_t *summed, nb_reason *why)
+{
+    replay w = {.p = p, .r = r};
+    return run_or_ready(&w, false, shared, summed, NULL, why);
 }
 
 nb_code nb_program_run(const nb_program *p, const nb_replay *r, nb_reason *why)

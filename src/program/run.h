@@ -15,6 +15,10 @@ nb_code nbi_program_run(const nb_program *p, const nb_replay *r, const uint8_t *
                         const uint8_t *summed, const nbi_crew *crew, nbi_arena *scratch,
                         nb_reason *why);
 
+/* Makes what such a replay needs besides memory of `scratch`: the program's code for it. */
+nb_code nbi_program_ready(const nb_program *p, const nb_replay *r, const uint8_t *shared,
+                          const uint8_t *summed, nb_reason *why);
+
 /* For those who call the executor themselves. A frame is still to be given its places and lanes. A
  * workspace needs its constants once, and the uniform values whenever a shared input has changed. */
 nbi_frame nbi_frame_for(const nb_program *p, const nbi_code *c, char *work);

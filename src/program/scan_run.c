@@ -314,7 +314,10 @@ static bool choose_code(loop *w)
     const size_t n = s->p->n_in;
     for (size_t k = 0; k < w->n; k++)
         w->flag[k] = k < n ? (s->role[k] & NBI_SCAN_UNIFORM) != 0 : summed(w, k);
-    w->code = nbi_code_for(s->p, w->t->dtype, s->lanes, false, w->flag, w->flag + n);
+    w->code = nbi_code_for(s->p, &(nbi_pattern){.dtype = w->t->dtype,
+                                                .lanes = s->lanes,
+                                                .shared = w->flag,
+                                                .summed = w->flag + n});
     if (!w->code)
         return false;
     const int64_t block = w->code->lanes, blocks = s->lanes / block + (s->lanes % block != 0);

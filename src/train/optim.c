@@ -322,19 +322,6 @@ static bool is_tame(const nb_optim *o, double squares)
     return tame;
 }
 
-/* Makes the code for all spans; *longest is the one that comes first. */
-static nb_code make_ready(nb_optim *o, const nb_program *program, nbi_span *longest, nb_reason *why)
-{
-    *longest = (nbi_span){0};
-    for (nbi_span s = {0}; nbi_span_next(o->params, &s);) {
-        if (!nbi_code_for(program, o->params->dtype, s.size, true, o->shared, o->summed))
-            return nbi_because(why, NB_ERR_MEMORY, "optim: out of memory for the rule's code");
-        if (s.size > longest->size)
-            *longest = s;
-    }
-    return NB_OK;
-}
-
 static void *place(const nb_params *p, void *array, int64_t at)
 {
     return nbi_element_place(array, p->dtype, at);
@@ -352,7 +339,9 @@ static void numbers_for(const nb_optim *o, int32_t group, double *number)
         number[OWN + k] = o->rule.fractions >> k & 1 ? 1 - o->rule.number[k] : o->rule.number[k];
 }
 
-static nb_code replay(nb_optim *o, const nb_program *program, const nbi_span *s, nb_reason *why)
+/* Replays a span, or only makes the code for that. */
+static nb_code replay(nb_optim *o, const nb_program *program, const nbi_span *s, bool run,
+                      nb_reason *why)
 {
     nb_params *p = o->params;
     double number[NUMBERS] = {0};
@@ -371,9 +360,24 @@ static nb_code replay(nb_optim *o, const nb_program *program, const nbi_span *s,
     const nb_replay r = {
         .lanes = s->size, .in = in, .out = out, .dtype = p->dtype, .in_place = true};
     const nbi_crew crew = {.pool = o->pool};
+    if (!run)
+        return nbi_program_ready(program, &r, o->shared, o->summed, why);
     const nb_code code =
         nbi_program_run(program, &r, o->shared, o->summed, &crew, &o->scratch, why);
     nbi_give_back_all(&o->scratch);
+    return code;
+}
+
+/* Makes the code for all spans; *longest is the one that comes first. */
+static nb_code make_ready(nb_optim *o, const nb_program *program, nbi_span *longest, nb_reason *why)
+{
+    nb_code code = NB_OK;
+    *longest = (nbi_span){0};
+    for (nbi_span s = {0}; code == NB_OK && nbi_span_next(o->params, &s);) {
+        code = replay(o, program, &s, false, why);
+        if (s.size > longest->size)
+            *longest = s;
+    }
     return code;
 }
 
@@ -397,10 +401,10 @@ nb_code nb_optim_step(nb_optim *o, nb_reason *why)
     if (o->rule.prepare)
         o->rule.prepare(o->steps + 1, o->rule.number);
     if (longest.size)
-        code = replay(o, program, &longest, why);
+        code = replay(o, program, &longest, true, why);
     for (nbi_span s = {0}; code == NB_OK && nbi_span_next(o->params, &s);)
         if (s.offset != longest.offset)
-            code = replay(o, program, &s, why);
+            code = replay(o, program, &s, true, why);
     o->steps += code == NB_OK;
     o->calm = tame && code == NB_OK;
     return code;
