@@ -63,7 +63,7 @@ static nb_code read_rows(source *s, int64_t row, int64_t n, nb_dtype dtype, void
         const int64_t m = all - i < PART ? all - i : PART;
         code = read_part(s, first + i, m, part, why);
         for (int64_t k = 0; k < m && !code; k++)
-            nbi_set_number(dtype, to, place * s->width + i + k, part[k]);
+            nbi_set_element(dtype, to, place * s->width + i + k, part[k]);
     }
     return code;
 }

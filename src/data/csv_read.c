@@ -71,11 +71,11 @@ static nb_code read_row(const csv_reader *r, nbi_table *t, nb_reason *why)
         if (code || s->column[j].kind == NB_KIND_SKIP)
             continue;
         if (j != s->o.label)
-            nbi_set_number(t->d.dtype, t->x, row * s->features + k++, v);
+            nbi_set_element(t->d.dtype, t->x, row * s->features + k++, v);
         else if (s->o.target == NB_TARGET_CLASS)
             t->label[row] = (int64_t)v;
         else
-            nbi_set_number(t->d.dtype, t->y, row, v);
+            nbi_set_element(t->d.dtype, t->y, row, v);
     }
     t->d.rows += !code;
     return code;

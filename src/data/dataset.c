@@ -160,7 +160,7 @@ static nb_code check_finite(nb_dtype dtype, const void *x, int64_t rows, int64_t
                             const char *name, nb_reason *why)
 {
     for (int64_t i = 0; i < rows * columns; i++) {
-        const double v = nbi_number(dtype, x, i);
+        const double v = nbi_element_at(dtype, x, i);
         if (!isfinite(v))
             return nbi_because(why, NB_ERR_ANOMALY, "data: %s in %s at row %lld, column %lld",
                                isnan(v) ? "NaN" : "an infinite number", name,
@@ -189,7 +189,7 @@ nb_code nb_dataset_check(const nb_dataset *d, nb_reason *why)
                 (long long)d->label[i], (long long)(i + 1), (long long)d->classes);
     for (int64_t i = 0; !code && d->levels && i < d->rows * d->columns; i++) {
         const int64_t levels = d->levels[i % d->columns];
-        const double v = nbi_number(d->dtype, d->x, i);
+        const double v = nbi_element_at(d->dtype, d->x, i);
         if (levels && !(v >= 0 && v < (double)levels && v == floor(v)))
             return nbi_because(why, NB_ERR_INDEX,
                                "data: code %g at row %lld, column %lld, which has %lld levels", v,
@@ -243,6 +243,6 @@ nb_code nb_one_hot(int64_t n, const int64_t *label, int64_t classes, nb_dtype dt
                 "one-hot: label %lld in row %lld, but there are %lld classes, from 0",
                 (long long)label[i], (long long)(i + 1), (long long)classes);
     for (int64_t i = 0; i < size; i++)
-        nbi_set_number(dtype, to, i, i % classes == label[i / classes]);
+        nbi_set_element(dtype, to, i, i % classes == label[i / classes]);
     return NB_OK;
 }

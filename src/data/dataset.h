@@ -7,6 +7,7 @@
 #ifndef NABLA_SRC_DATASET_H
 #define NABLA_SRC_DATASET_H
 
+#include "base/element.h"
 #include "base/memory.h"
 #include <nabla/data.h>
 
@@ -31,19 +32,6 @@ nb_code nbi_table_reserve(nbi_table *t, int64_t rows, nb_reason *why);
 void nbi_table_free(nbi_table *t);
 /* Copies row `from` of a data set of the same sizes to row `to` of the table, which has room for it. */
 void nbi_table_copy(nbi_table *t, int64_t to, const nb_dataset *d, int64_t from);
-
-static inline size_t nbi_dtype_size(nb_dtype t) { return t == NB_F64 ? 8 : 4; }
-static inline double nbi_number(nb_dtype t, const void *x, int64_t i)
-{
-    return t == NB_F64 ? ((const double *)x)[i] : (double)((const float *)x)[i];
-}
-static inline void nbi_set_number(nb_dtype t, void *x, int64_t i, double v)
-{
-    if (t == NB_F64)
-        ((double *)x)[i] = v;
-    else
-        ((float *)x)[i] = (float)v;
-}
 
 /* Whether the sizes and pointers of a data set make sense; its numbers are not looked at. */
 nb_code nbi_dataset_sane(const nb_dataset *d, nb_reason *why);

@@ -166,10 +166,10 @@ nb_code nb_make_digits(const nb_make *m, nb_dataset **out, nb_reason *why)
         for (int k = 0; k < SIDE * SIDE; k++) {
             const double grey =
                 round(ink(&s, radius, k % SIDE, k / SIDE) + noise * nb_rng_normal(&r));
-            nbi_set_number(made.dtype, t->x, i * SIDE * SIDE + k,
-                           grey < 0    ? 0
-                           : grey > 16 ? 16
-                                       : grey);
+            nbi_set_element(made.dtype, t->x, i * SIDE * SIDE + k,
+                            grey < 0    ? 0
+                            : grey > 16 ? 16
+                                        : grey);
         }
     }
     t->d.rows = rows;

@@ -63,8 +63,8 @@ static nb_code make_plane(const nb_make *m, int64_t classes, place *where, nb_da
             x += made.noise * nb_rng_normal(&r);
             y += made.noise * nb_rng_normal(&r);
         }
-        nbi_set_number(made.dtype, t->x, 2 * i, x);
-        nbi_set_number(made.dtype, t->x, 2 * i + 1, y);
+        nbi_set_element(made.dtype, t->x, 2 * i, x);
+        nbi_set_element(made.dtype, t->x, 2 * i + 1, y);
     }
     return code;
 }
@@ -139,8 +139,8 @@ nb_code nb_make_blobs(const nb_make *m, nb_dataset **out, nb_reason *why)
         for (int64_t skip = t->label[i] * like.columns; skip > 0; skip--)
             nb_rng_uniform(&c);
         for (int64_t j = 0; j < like.columns; j++)
-            nbi_set_number(made.dtype, t->x, i * like.columns + j,
-                           20 * nb_rng_uniform(&c) - 10 + noise * nb_rng_normal(&points));
+            nbi_set_element(made.dtype, t->x, i * like.columns + j,
+                            20 * nb_rng_uniform(&c) - 10 + noise * nb_rng_normal(&points));
     }
     return NB_OK;
 }
@@ -153,8 +153,8 @@ nb_code nb_make_sine(const nb_make *m, nb_dataset **out, nb_reason *why)
     nb_rng r = nb_rng_seed(made.seed);
     for (int64_t i = 0; i < made.rows && !code; i++) {
         const double x = pi * (2 * nb_rng_uniform(&r) - 1);
-        nbi_set_number(made.dtype, t->x, i, x);
-        nbi_set_number(made.dtype, t->y, i, sin(x) + made.noise * nb_rng_normal(&r));
+        nbi_set_element(made.dtype, t->x, i, x);
+        nbi_set_element(made.dtype, t->y, i, sin(x) + made.noise * nb_rng_normal(&r));
     }
     return code;
 }

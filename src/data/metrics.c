@@ -46,7 +46,7 @@ void nb_predict(int64_t n, int64_t classes, nb_dtype dtype, const void *scores, 
         double most = (double)-INFINITY;
         int64_t best = classes > 0 ? 0 : -1;
         for (int64_t c = 0; c < classes && best >= 0; c++) {
-            const double v = nbi_number(dtype, scores, i * classes + c);
+            const double v = nbi_element_at(dtype, scores, i * classes + c);
             if (isnan(v))
                 best = -1;
             else if (v > most) {
@@ -75,10 +75,10 @@ nb_code nb_accuracy(int64_t n, const int64_t *predicted, const int64_t *label, d
 static bool is_among(int64_t classes, nb_dtype dtype, const void *scores, int64_t row, int64_t c,
                      int64_t k)
 {
-    const double own = nbi_number(dtype, scores, row * classes + c);
+    const double own = nbi_element_at(dtype, scores, row * classes + c);
     int64_t before = 0;
     for (int64_t j = 0; j < classes; j++) {
-        const double v = nbi_number(dtype, scores, row * classes + j);
+        const double v = nbi_element_at(dtype, scores, row * classes + j);
         if (isnan(v))
             return false;
         before += v > own || (v == own && j < c);
@@ -194,7 +194,8 @@ typedef struct scored {
 static bool lower_score(const void *context, int64_t i, int64_t j)
 {
     const scored *s = context;
-    const double a = nbi_number(s->dtype, s->scores, i), b = nbi_number(s->dtype, s->scores, j);
+    const double a = nbi_element_at(s->dtype, s->scores, i),
+                 b = nbi_element_at(s->dtype, s->scores, j);
     return a != b ? a < b : i < j;
 }
 
@@ -205,9 +206,9 @@ static double area(int64_t n, scored s, const int64_t *label, int64_t *order, in
         order[i] = i;
     nbi_heapsort(n, order, lower_score, &s);
     for (int64_t from = 0, to; from < n; from = to) {
-        const double v = nbi_number(s.dtype, s.scores, order[from]);
+        const double v = nbi_element_at(s.dtype, s.scores, order[from]);
         int64_t count = 0;
-        for (to = from; to < n && nbi_number(s.dtype, s.scores, order[to]) == v; to++)
+        for (to = from; to < n && nbi_element_at(s.dtype, s.scores, order[to]) == v; to++)
             count += label[order[to]];
         twice += (double)count * (double)(from + 1 + to); /* the ranks from + 1 to `to` */
     }
@@ -224,7 +225,7 @@ nb_code nb_auc(int64_t n, nb_dtype dtype, const void *scores, const int64_t *lab
         code = check_labels(n, 2, label, "auc", why);
     for (int64_t i = 0; i < n && !code; i++) {
         ones += label[i];
-        if (isnan(nbi_number(dtype, scores, i)))
+        if (isnan(nbi_element_at(dtype, scores, i)))
             code = nbi_because(why, NB_ERR_ANOMALY, "auc: the score of row %lld is NaN",
                                (long long)(i + 1));
     }
@@ -252,8 +253,8 @@ static double explained(int64_t n, int64_t m, int64_t j, nb_dtype dtype, const v
 {
     double mean = 0, spread = 0, error = 0;
     for (int64_t i = 0; i < n; i++) {
-        const double t = nbi_number(dtype, target, i * m + j), off = t - mean;
-        const double miss = t - nbi_number(dtype, predicted, i * m + j);
+        const double t = nbi_element_at(dtype, target, i * m + j), off = t - mean;
+        const double miss = t - nbi_element_at(dtype, predicted, i * m + j);
         mean += off / (double)(i + 1);
         spread += off * (t - mean);
         error += miss * miss;

@@ -141,7 +141,7 @@ const double *nbi_prep_row(const nb_prep *p, size_t maps, const nb_dataset *d, i
 {
     double *x = work, *y = work + p->widest;
     for (int64_t j = 0; j < d->columns; j++)
-        x[j] = nbi_number(d->dtype, d->x, i * d->columns + j);
+        x[j] = nbi_element_at(d->dtype, d->x, i * d->columns + j);
     for (size_t k = 0; k < maps; k++) {
         const int64_t j = apply(&p->map[k], x, y);
         if (j >= 0) {
@@ -167,10 +167,10 @@ nb_code nbi_prep_rows(const nb_prep *p, const nb_dataset *d, nbi_table *t, doubl
         if (!x)
             return NB_ERR_INDEX;
         for (int64_t j = 0; j < columns; j++)
-            nbi_set_number(t->d.dtype, t->x, row * columns + j, x[j]);
+            nbi_set_element(t->d.dtype, t->x, row * columns + j, x[j]);
         for (int64_t j = 0; j < d->targets; j++)
-            nbi_set_number(t->d.dtype, t->y, row * d->targets + j,
-                           nbi_number(d->dtype, d->y, i * d->targets + j));
+            nbi_set_element(t->d.dtype, t->y, row * d->targets + j,
+                            nbi_element_at(d->dtype, d->y, i * d->targets + j));
         if (t->has_label)
             t->label[row] = d->label[i];
         t->d.rows++;

@@ -72,7 +72,7 @@ static nb_code fit_row(fit *t, int64_t i, const double **x, nb_reason *why)
 {
     const nb_dataset *b = &t->f.block;
     for (int64_t j = 0; j < b->columns; j++)
-        if (!isfinite(nbi_number(b->dtype, b->x, i * b->columns + j)))
+        if (!isfinite(nbi_element_at(b->dtype, b->x, i * b->columns + j)))
             return nbi_because(why, NB_ERR_ANOMALY,
                                "prep: a number that is not finite in row %lld, column %lld",
                                (long long)(t->f.at + i + 1), (long long)(j + 1));

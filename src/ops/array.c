@@ -5,6 +5,7 @@
  * tape's type where it is an operand, so whatever touches one element goes by the array's own type.
  */
 #include "ops/array.h"
+#include "base/element.h"
 
 #include "base/shape.h"
 
@@ -46,20 +47,11 @@ nb_shape nbi_shape_in(const nb_array *a)
     return s;
 }
 
-double nbi_get_at(const nb_array *a, int64_t i)
-{
-    return a->dtype == NB_F64 ? ((const double *)a->data)[i] : (double)((const float *)a->data)[i];
-}
+double nbi_get_at(const nb_array *a, int64_t i) { return nbi_element_at(a->dtype, a->data, i); }
 
 void nbi_put_at(const nb_array *a, int64_t i, double v, bool add)
 {
-    if (a->dtype == NB_F64) {
-        double *to = (double *)a->data + i;
-        *to = add ? *to + v : v;
-    } else {
-        float *to = (float *)a->data + i;
-        *to = (float)(add ? (double)*to + v : v);
-    }
+    nbi_set_element(a->dtype, a->data, i, add ? nbi_get_at(a, i) + v : v);
 }
 
 void nbi_clear(const nb_array *a, bool add)

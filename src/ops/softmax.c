@@ -18,6 +18,7 @@
  * selects.
  */
 #include "ops/softmax.h"
+#include "base/element.h"
 #include "ops/axis.h"
 #include "ops/records.h"
 #include "tape/tape.h"
@@ -259,11 +260,6 @@ static nb_code masked_shape(const nb_call *c, nb_shape *out)
     return nbi_reduction_prepare(c);
 }
 
-static double element(const nb_array *a, int64_t i)
-{
-    return a->dtype == NB_F64 ? ((const double *)a->data)[i] : (double)((const float *)a->data)[i];
-}
-
 /* Copies x, counting through its places in row-major order; the mask's place follows along,
  * standing still on axes that it lacks or where it has size 1. */
 static void fill(const nb_array *x, const nb_array *mask, nb_array *y)
@@ -274,7 +270,9 @@ static void fill(const nb_array *x, const nb_array *mask, nb_array *y)
         size *= j < 0 ? 1 : mask->dims[j];
     }
     for (int64_t i = 0; i < x->size; i++) {
-        double v = element(mask, at) == 0 ? -(double)INFINITY : element(x, i);
+        double v = nbi_element_at(mask->dtype, mask->data, at) == 0
+                       ? -(double)INFINITY
+                       : nbi_element_at(x->dtype, x->data, i);
         nbi_put(y->dtype, y->data, i, 1, &v);
         for (int d = x->rank - 1; d >= 0; d--) {
             at += step[d];

@@ -335,9 +335,12 @@ static void finish(const grid *g)
         if (to->whole && r->dtype == g->t->dtype)
             nbi_reduce_into(&g->t->crew, &from, &place, r->add);
         else if (to->whole || to->pile)
-            for (int64_t i = 0; i < r->size; i++)
-                nbi_put_element(r->dtype, r->data, i, r->add,
-                                to->pile ? to->pile[i] : nbi_element_at(g->t->dtype, to->whole, i));
+            for (int64_t i = 0; i < r->size; i++) {
+                const double sum =
+                    to->pile ? to->pile[i] : nbi_element_at(g->t->dtype, to->whole, i);
+                nbi_set_element(r->dtype, r->data, i,
+                                r->add ? nbi_element_at(r->dtype, r->data, i) + sum : sum);
+            }
     }
 }
 

@@ -175,7 +175,7 @@ static double total(const replay *w, int64_t row, size_t element)
 
 static void write_sum(const replay *w, const nbi_place *p, size_t e, int64_t row, double v)
 {
-    nbi_put_element(w->r->dtype, p->data, row * p->row + (int64_t)e * p->element, false, v);
+    nbi_set_element(w->r->dtype, p->data, row * p->row + (int64_t)e * p->element, v);
 }
 
 static void write_sums(const replay *w, const uint8_t *summed)

@@ -5,6 +5,7 @@
 #ifndef NABLA_SRC_RUN_H
 #define NABLA_SRC_RUN_H
 
+#include "base/element.h"
 #include "base/memory.h"
 #include "base/pool.h"
 #include "program/code.h"
@@ -26,19 +27,5 @@ void nbi_fill_constants(const nbi_code *c, char *work);
 void nbi_compute_uniforms(nbi_frame *f, nbi_execute_fn *execute);
 /* What the eight lanes of an accumulator add up to, always in the same order. */
 double nbi_sum_lanes(const double *t);
-
-/* Element i of an array; and to set it, or add to it. */
-static inline double nbi_element_at(nb_dtype d, const void *data, int64_t i)
-{
-    return d == NB_F64 ? ((const double *)data)[i] : (double)((const float *)data)[i];
-}
-
-static inline void nbi_put_element(nb_dtype d, void *data, int64_t i, bool add, double v)
-{
-    if (d == NB_F64)
-        ((double *)data)[i] = add ? ((double *)data)[i] + v : v;
-    else
-        ((float *)data)[i] = (float)(add ? (double)((float *)data)[i] + v : v);
-}
 
 #endif

@@ -298,12 +298,14 @@ static void finish(const loop *w, size_t k, const nbi_scan_out *to)
     if (last && to->dtype == w->t->dtype)
         nbi_reduce_into(&w->t->crew, &from, &place, to->add);
     else if (last || d->pile || d->line || summed(w, argument))
-        for (int64_t i = 0; i < size; i++)
-            nbi_put_element(to->dtype, to->data, i, to->add,
-                            last      ? nbi_element_at(w->t->dtype, last, i)
-                            : d->pile ? d->pile[i]
-                            : d->line ? over_chunks(w, d->line, i, size)
-                                      : total(w, s->p->out[k].first + (size_t)i));
+        for (int64_t i = 0; i < size; i++) {
+            const double sum = last      ? nbi_element_at(w->t->dtype, last, i)
+                               : d->pile ? d->pile[i]
+                               : d->line ? over_chunks(w, d->line, i, size)
+                                         : total(w, s->p->out[k].first + (size_t)i);
+            nbi_set_element(to->dtype, to->data, i,
+                            to->add ? nbi_element_at(to->dtype, to->data, i) + sum : sum);
+        }
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
