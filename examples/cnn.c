@@ -68,7 +68,7 @@ static nb_code train(const char *title, const nb_learner *l, const nb_dataset *d
            (long long)nb_params_size(l->params));
     for (int64_t k = 0; k < result.epochs; k++)
         printf("%7lld  %.3f  %5.1f %%\n", (long long)result.history[k].epoch,
-               result.history[k].loss, 100 * result.history[k].metric);
+               result.history[k].loss, 100 * result.history[k].metric[0]);
     puts("");
     nb_fit_result_free(&result);
     nb_optim_free(o);
@@ -172,7 +172,9 @@ static nb_code linear_accuracy(const nb_dataset *data, const nb_dataset *held, d
     nb_linear_layer l = nb_linear_new(p, "linear", SIDE * SIDE, CLASSES, NULL, &r);
     const nb_learner learner = {.params = p, .model = linear_apply, .context = &l};
     nb_code code = train("A linear map", &learner, data, why);
-    code = code ? code : nb_evaluate(&learner, held, NULL, right, why);
+    double metric[NB_METRICS]; /* accuracy, where a learner does not say otherwise */
+    code = code ? code : nb_evaluate(&learner, held, NULL, metric, why);
+    *right = code ? 0 : metric[0];
     nb_params_free(p);
     return code;
 }

@@ -112,7 +112,7 @@ static nb_code fit(classifier *c, const settings *s, const nb_dataset *train, nb
         return NB_ERR_ARGUMENT;
     const nb_learner l = learner_of(c);
     nb_fit_result result;
-    double loss, right;
+    double loss, right[NB_METRICS];
     nb_code code = nb_fit(&(nb_fit_spec){.learner = l,
                                          .train = train,
                                          .batch = s->batch,
@@ -123,11 +123,11 @@ static nb_code fit(classifier *c, const settings *s, const nb_dataset *train, nb
                                          .progress = stderr},
                           &result, why);
     if (!code)
-        code = nb_evaluate(&l, train, &loss, &right, why);
+        code = nb_evaluate(&l, train, &loss, right, why);
     if (!code)
         printf("training: %lld rows, %lld steps, %s; loss %.4f, accuracy %.3f\n",
                (long long)train->rows, (long long)result.steps, nb_fit_end_name(result.end), loss,
-               right);
+               right[0]);
     nb_fit_result_free(&result);
     nb_optim_free(o);
     return code;

@@ -26,8 +26,8 @@ static void plot(const nb_fit_result *r)
         epoch[k] = (double)r->history[k].epoch;
         loss[0][k] = r->history[k].loss;
         loss[1][k] = r->history[k].valid_loss;
-        right[0][k] = 100 * r->history[k].metric;
-        right[1][k] = 100 * r->history[k].valid_metric;
+        right[0][k] = 100 * r->history[k].metric[0];
+        right[1][k] = 100 * r->history[k].valid_metric[0];
     }
     const nb_series losses[] = {{.name = "training", .n = n, .x = epoch, .y = loss[0]},
                                 {.name = "held out", .n = n, .x = epoch, .y = loss[1]}};
@@ -99,9 +99,9 @@ int main(void)
         nb_params_print(stdout, p);
         puts("");
         plot(&result);
-        right = last->valid_metric;
+        right = last->valid_metric[0];
         printf("\nloss %.4f, held out %.4f; right %.2f %%, held out %.2f %%\n", last->loss,
-               last->valid_loss, 100 * last->metric, 100 * right);
+               last->valid_loss, 100 * last->metric[0], 100 * right);
     }
     nb_fit_result_free(&result);
     nb_params_free(p);

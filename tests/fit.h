@@ -101,6 +101,14 @@ static inline bool same_model(const learned *a, const learned *b)
 
 static inline bool same_number(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
 
+static inline bool same_metrics(const double *a, const double *b)
+{
+    bool same = true;
+    for (int k = 0; k < NB_METRICS; k++)
+        same = same && same_number(a[k], b[k]);
+    return same;
+}
+
 /* All but seconds. */
 static inline bool same_history(const nb_fit_result *a, const nb_fit_result *b)
 {
@@ -109,8 +117,8 @@ static inline bool same_history(const nb_fit_result *a, const nb_fit_result *b)
     for (int64_t k = 0; same && k < a->epochs; k++) {
         const nb_fit_epoch *x = &a->history[k], *y = &b->history[k];
         same = x->epoch == y->epoch && x->step == y->step && same_number(x->loss, y->loss) &&
-               same_number(x->metric, y->metric) && same_number(x->valid_loss, y->valid_loss) &&
-               same_number(x->valid_metric, y->valid_metric) && same_number(x->rate, y->rate) &&
+               same_metrics(x->metric, y->metric) && same_number(x->valid_loss, y->valid_loss) &&
+               same_metrics(x->valid_metric, y->valid_metric) && same_number(x->rate, y->rate) &&
                same_number(x->gradient, y->gradient);
     }
     return same;

@@ -74,6 +74,10 @@ START_TEST(refusals)
     REFUSE(NB_ERR_ARGUMENT, "is neither", b.train = NULL);
     REFUSE(NB_ERR_ARGUMENT, "without parameters", b.learner.params = NULL);
     REFUSE(NB_ERR_ARGUMENT, "without a model", b.learner.model = NULL);
+    REFUSE(NB_ERR_ARGUMENT, "7 metrics, of 6 at most", b.learner.metrics = 7);
+    REFUSE(NB_ERR_ARGUMENT, "no list of them", b.learner.metrics = 1);
+    REFUSE(NB_ERR_ARGUMENT, "metric 1 has no function", b.learner.metrics = 1,
+           b.learner.metric = &(nb_metric){"none", NULL});
     REFUSE(NB_ERR_ARGUMENT, "0 epochs", b.epochs = 0);
     REFUSE(NB_ERR_ARGUMENT, "batch -1", b.batch = -1);
     REFUSE(NB_ERR_ARGUMENT, "-2 threads", b.threads = -2);
@@ -164,10 +168,11 @@ START_TEST(broken_models)
     s.learner.loss = off_tape;
     refuse(&s, NB_ERR_ARGUMENT, "batch 1): the loss is not on its pass' tape");
     s.learner.loss = NULL;
-    s.learner.metric = no_metric;
+    s.learner.metric = &(nb_metric){"none", no_metric};
+    s.learner.metrics = 1;
     refuse(&s, NB_ERR_DOMAIN, nb_code_text(NB_ERR_DOMAIN));
     ck_assert_int_eq(nb_optim_steps(l.o), 0);
-    s.learner.metric = NULL;
+    s.learner.metrics = 0;
     s.epochs = 1;
     nb_dataset wide = *d;
     wide.rows /= 2;

@@ -51,25 +51,37 @@ typedef nb_var nb_model_fn(void *context, const nb_pass *m, nb_var x);
  * y is what the model made of the batch's x. */
 typedef nb_var nb_learner_loss_fn(void *context, const nb_pass *m, nb_var y,
                                   const nb_dataset *batch);
-/* How good y is, [d->rows width] in the data's dtype; NaN where that cannot be told, as the AUC of a batch
- * of one class. */
+/* How good y is, [d->rows width] in the data's dtype: one number; NaN where that cannot be told. */
 typedef nb_code nb_metric_fn(void *context, const nb_dataset *d, int64_t width, const void *y,
                              double *out, nb_reason *why);
 
+enum { NB_METRICS = 6 }; /* at most */
+typedef struct nb_metric {
+    const char *name; /* for logs */
+    nb_metric_fn *of;
+} nb_metric;
+
+/* Those of nabla/metrics.h, to put into such a list: {"F1", nb_metric_f1}. A row's class is that of the
+ * greatest number, or if there is but one, 1 where it is above 0. Precision, recall and F1 are means over
+ * the classes. The AUC of one class alone is NaN. */
+NB_API nb_metric_fn nb_metric_accuracy, nb_metric_top_5, nb_metric_precision, nb_metric_recall,
+    nb_metric_f1, nb_metric_auc, nb_metric_r2;
+
+/* Zero means the default, and NULL none. context is that of model, loss and metrics. */
 typedef struct nb_learner {
     nb_params *params;
     nb_model_fn *model;
-    nb_learner_loss_fn
-        *loss;            /* NULL: cross-entropy where the data have labels, else squared error */
-    nb_metric_fn *metric; /* NULL: accuracy where the data have labels, else R2 */
-    void *context;        /* of all three */
-    const nb_prep *prep;  /* what the data go through first; NULL: nothing */
+    nb_learner_loss_fn *loss; /* cross-entropy where the data have labels, else squared error */
+    const nb_metric *metric;  /* [metrics]; accuracy where the data have labels, else R2 */
+    int metrics;
+    void *context;
+    const nb_prep *prep; /* what the data go through first */
 } nb_learner;
 
-/* The mean loss over a data set, and the metric (each may be NULL): batch by batch, all parameters
- * constants, no layer in training. */
-NB_API nb_code nb_evaluate(const nb_learner *l, const nb_dataset *d, double *loss, double *metric,
-                           nb_reason *why);
+/* The mean loss over a data set, and the metrics, in an array of NB_METRICS, NaN behind the last (each of the
+ * two may be NULL): batch by batch, all parameters constants, no layer in training. */
+NB_API nb_code nb_evaluate(const nb_learner *l, const nb_dataset *d, double *loss,
+                           double metric[NB_METRICS], nb_reason *why);
 /* What the model makes of a data set: y [d->rows width], in its dtype. */
 NB_API nb_code nb_outputs(const nb_learner *l, const nb_dataset *d, int64_t width, void *y,
                           nb_reason *why);
@@ -78,20 +90,20 @@ NB_API nb_code nb_outputs(const nb_learner *l, const nb_dataset *d, int64_t widt
 
 typedef struct nb_monitor nb_monitor; /* nabla/monitor.h */
 
-/* After an epoch. NaN where there is no such number. */
+/* After an epoch. NaN where there is no such number. loss and metric are means over the batches, each before
+ * its step, of metrics that are not NaN; valid_… are those of the validation data, whole, after the
+ * last step. */
 typedef struct nb_fit_epoch {
-    int64_t epoch, step;             /* both counted from 1 */
-    double loss, metric;             /* means over the batches, each before its step; of metrics
-                                      * that are not NaN */
-    double valid_loss, valid_metric; /* of the validation data, after the last step */
-    double rate, gradient;           /* of the last step; the gradient's length before clipping */
-    double seconds;                  /* since the fit began, those before a resume included */
+    int64_t epoch, step; /* both counted from 1 */
+    double loss, metric[NB_METRICS], valid_loss, valid_metric[NB_METRICS];
+    double rate, gradient; /* of the last step; the gradient's length before clipping */
+    double seconds;        /* since the fit began, those before a resume included */
 } nb_fit_epoch;
 
 /* After a step. */
 typedef struct nb_fit_step {
     int64_t epoch, step, batch; /* from 1 */
-    double loss, metric, rate, gradient;
+    double loss, metric[NB_METRICS], rate, gradient;
 } nb_fit_step;
 
 typedef nb_code nb_fit_step_fn(void *context, const nb_fit_step *s);

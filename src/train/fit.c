@@ -136,15 +136,21 @@ static nb_code step(nbi_training *f, const nb_dataset *batch, nb_reason *why)
     f->at.batch++;
     f->at.rows += batch->rows;
     f->at.loss += out.loss * (double)batch->rows;
-    if (!isnan(out.metric)) {
-        f->at.metric += out.metric * (double)batch->rows;
-        f->at.measured += batch->rows;
-    }
+    for (int k = 0; k < NB_METRICS; k++)
+        if (!isnan(out.metric[k])) {
+            f->at.metric[k] += out.metric[k] * (double)batch->rows;
+            f->at.measured[k] += batch->rows;
+        }
     f->at.seconds = now() - f->before;
     if (!f->spec.on_step)
         return NB_OK;
-    const nb_fit_step told = {f->at.epochs + 1, f->at.steps, f->at.batch,   out.loss,
-                              out.metric,       f->at.rate,  f->at.gradient};
+    nb_fit_step told = {.epoch = f->at.epochs + 1,
+                        .step = f->at.steps,
+                        .batch = f->at.batch,
+                        .loss = out.loss,
+                        .rate = f->at.rate,
+                        .gradient = f->at.gradient};
+    memcpy(told.metric, out.metric, sizeof told.metric);
     return heed(f, f->spec.on_step(f->spec.learner.context, &told), why);
 }
 
@@ -160,7 +166,7 @@ static nb_code judge(nbi_training *f, nb_fit_epoch *e, nb_reason *why)
     nb_code code = a ? nb_average_swap(a, why) : NB_OK;
     if (code)
         return code;
-    code = nbi_parts_judge(&f->judges, f->judged, f->valid, &e->valid_loss, &e->valid_metric, 0,
+    code = nbi_parts_judge(&f->judges, f->judged, f->valid, &e->valid_loss, e->valid_metric, 0,
                            NULL, &reason);
     if (a)
         nb_average_swap(a, NULL);
@@ -187,6 +193,11 @@ static void watch(nbi_training *f, double loss)
         nb_plateau_tell(p, loss);
 }
 
+double nbi_fit_mean(const nbi_training *f, int k)
+{
+    return f->at.measured[k] ? f->at.metric[k] / (double)f->at.measured[k] : (double)NAN;
+}
+
 static nb_code end_epoch(nbi_training *f, nb_reason *why)
 {
     const double rows = (double)f->at.rows;
@@ -198,17 +209,21 @@ static nb_code end_epoch(nbi_training *f, nb_reason *why)
     *e = (nb_fit_epoch){.epoch = f->at.epochs + 1,
                         .step = f->at.steps,
                         .loss = f->at.loss / rows,
-                        .metric = f->at.metric / (double)f->at.measured, /* NaN without any */
                         .valid_loss = (double)NAN,
-                        .valid_metric = (double)NAN,
                         .rate = f->at.rate,
                         .gradient = f->at.gradient};
+    for (int k = 0; k < NB_METRICS; k++) {
+        e->metric[k] = nbi_fit_mean(f, k);
+        e->valid_metric[k] = (double)NAN;
+    }
     code = judge(f, e, why);
     if (code)
         return code;
     f->at.epochs++;
-    f->at.rows = f->at.measured = f->at.batch = 0;
-    f->at.loss = f->at.metric = 0;
+    f->at.rows = f->at.batch = 0;
+    f->at.loss = 0;
+    memset(f->at.metric, 0, sizeof f->at.metric);
+    memset(f->at.measured, 0, sizeof f->at.measured);
     e->seconds = f->at.seconds = now() - f->before;
     watch(f, f->valid ? e->valid_loss : e->loss);
     if (f->spec.best && f->at.best_epoch == f->at.epochs)

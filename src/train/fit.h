@@ -12,21 +12,26 @@
 
 #include <nabla/plot.h>
 
-/* As arrays in a file: the integers, then the doubles. */
+/* In a file as two arrays: the integers, then measured; the doubles, then metric. */
 typedef struct nbi_fit_state {
     int64_t epochs;     /* finished; rows of the history */
     int64_t steps;      /* made */
     int64_t batch;      /* batches of this epoch */
     int64_t rows;       /* of this epoch, that have been seen */
-    int64_t measured;   /* of them, in batches that have a metric */
     int64_t best_epoch; /* 0: none */
     int64_t bad;        /* epochs since the loss was last below mark - least */
-    int64_t told, plateau_bad, cooling;
-    double loss, metric; /* of this epoch: sums over rows */
-    double best_loss, rate, gradient, seconds, plateau_rate, plateau_best;
-    double mark; /* the loss when it last was */
+    double loss;        /* of this epoch: the sum over rows */
+    double best_loss, rate, gradient, seconds;
+    double mark;                  /* the loss when it last was */
+    double metric[NB_METRICS];    /* of this epoch: sums over rows */
+    int64_t measured[NB_METRICS]; /* of its rows those in batches that have the metric */
 } nbi_fit_state;
-enum { NBI_FIT_INTEGERS = 10, NBI_FIT_DOUBLES = 9, NBI_FIT_COLUMNS = 9 };
+
+enum {
+    NBI_FIT_INTEGERS = 9 + NB_METRICS, /* three are the plateau's */
+    NBI_FIT_DOUBLES = 8 + NB_METRICS,  /* two are */
+    NBI_FIT_COLUMNS = 7 + 2 * NB_METRICS
+};
 
 typedef struct nbi_training {
     nb_fit_spec spec;
@@ -52,6 +57,8 @@ nb_code nbi_fit_room(nbi_training *f, int64_t rows, nb_reason *why);
 /* Trains until f->end says why it ended. */
 nb_code nbi_fit_loop(nbi_training *f, nb_reason *why);
 
+/* The mean of metric k so far in this epoch; NaN if there is none. */
+double nbi_fit_mean(const nbi_training *f, int k);
 /* Batches of an epoch; 0: nobody knows. */
 int64_t nbi_fit_batches(const nbi_training *f);
 /* After a step: the bar. After an epoch: its line. */

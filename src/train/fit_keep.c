@@ -44,18 +44,22 @@ static nb_saved all_of(const nbi_training *f)
 
 /* ---- as arrays ------------------------------------------------------------------------------- */
 
+enum { OWN_INTEGERS = 9, OWN_DOUBLES = 8, OWN_COLUMNS = 7 };
+
 static void pack_state(const nbi_training *f, int64_t *i, double *d)
 {
     const nbi_fit_state *a = &f->at;
     const nb_plateau none = {0}, *p = f->spec.plateau ? f->spec.plateau : &none;
     memcpy(i,
-           (int64_t[NBI_FIT_INTEGERS]){a->epochs, a->steps, a->batch, a->rows, a->best_epoch,
-                                       a->bad, p->told, p->bad, p->cooling, a->measured},
-           NBI_FIT_INTEGERS * sizeof *i);
+           (int64_t[OWN_INTEGERS]){a->epochs, a->steps, a->batch, a->rows, a->best_epoch, a->bad,
+                                   p->told, p->bad, p->cooling},
+           OWN_INTEGERS * sizeof *i);
     memcpy(d,
-           (double[NBI_FIT_DOUBLES]){a->loss, a->metric, a->best_loss, a->rate, a->gradient,
-                                     a->seconds, p->rate, p->best, a->mark},
-           NBI_FIT_DOUBLES * sizeof *d);
+           (double[OWN_DOUBLES]){a->loss, a->best_loss, a->rate, a->gradient, a->seconds, a->mark,
+                                 p->rate, p->best},
+           OWN_DOUBLES * sizeof *d);
+    memcpy(i + OWN_INTEGERS, a->measured, sizeof a->measured);
+    memcpy(d + OWN_DOUBLES, a->metric, sizeof a->metric);
 }
 
 static void unpack_state(nbi_training *f, const int64_t *i, const double *d)
@@ -67,14 +71,14 @@ static void unpack_state(nbi_training *f, const int64_t *i, const double *d)
                             .rows = i[3],
                             .best_epoch = i[4],
                             .bad = i[5],
-                            .measured = i[9],
                             .loss = d[0],
-                            .metric = d[1],
-                            .best_loss = d[2],
-                            .rate = d[3],
-                            .gradient = d[4],
-                            .seconds = d[5],
-                            .mark = d[8]};
+                            .best_loss = d[1],
+                            .rate = d[2],
+                            .gradient = d[3],
+                            .seconds = d[4],
+                            .mark = d[5]};
+    memcpy(f->at.measured, i + OWN_INTEGERS, sizeof f->at.measured);
+    memcpy(f->at.metric, d + OWN_DOUBLES, sizeof f->at.metric);
     if (!p || !(d[6] > 0)) /* there was no plateau then: one that is new begins at its beginning */
         return;
     p->told = i[6];
@@ -87,23 +91,25 @@ static void unpack_state(nbi_training *f, const int64_t *i, const double *d)
 static void pack_row(const nb_fit_epoch *e, double *d)
 {
     memcpy(d,
-           (double[NBI_FIT_COLUMNS]){(double)e->epoch, (double)e->step, e->loss, e->metric,
-                                     e->valid_loss, e->valid_metric, e->rate, e->gradient,
-                                     e->seconds},
-           NBI_FIT_COLUMNS * sizeof *d);
+           (double[OWN_COLUMNS]){(double)e->epoch, (double)e->step, e->loss, e->valid_loss, e->rate,
+                                 e->gradient, e->seconds},
+           OWN_COLUMNS * sizeof *d);
+    memcpy(d + OWN_COLUMNS, e->metric, sizeof e->metric);
+    memcpy(d + OWN_COLUMNS + NB_METRICS, e->valid_metric, sizeof e->valid_metric);
 }
 
 static nb_fit_epoch unpack_row(const double *d, int64_t row)
 {
-    return (nb_fit_epoch){.epoch = row + 1,
-                          .step = (int64_t)d[1],
-                          .loss = d[2],
-                          .metric = d[3],
-                          .valid_loss = d[4],
-                          .valid_metric = d[5],
-                          .rate = d[6],
-                          .gradient = d[7],
-                          .seconds = d[8]};
+    nb_fit_epoch e = {.epoch = row + 1,
+                      .step = (int64_t)d[1],
+                      .loss = d[2],
+                      .valid_loss = d[3],
+                      .rate = d[4],
+                      .gradient = d[5],
+                      .seconds = d[6]};
+    memcpy(e.metric, d + OWN_COLUMNS, sizeof e.metric);
+    memcpy(e.valid_metric, d + OWN_COLUMNS + NB_METRICS, sizeof e.valid_metric);
+    return e;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */

@@ -23,6 +23,12 @@ nb_code nbi_learner_check(const nb_learner *l, const nb_dataset *d, bool lossles
                            l->params ? "a model" : "parameters");
     if (nb_params_status(l->params) != NB_OK)
         return nbi_because(why, nb_params_status(l->params), "%s", nb_params_message(l->params));
+    if (l->metrics < 0 || l->metrics > NB_METRICS || (l->metrics && !l->metric))
+        return nbi_because(why, NB_ERR_ARGUMENT, "%d metrics, of %d at most%s", l->metrics,
+                           NB_METRICS, l->metric ? "" : ", and no list of them");
+    for (int k = 0; k < l->metrics; k++)
+        if (!l->metric[k].of)
+            return nbi_because(why, NB_ERR_ARGUMENT, "metric %d has no function", k + 1);
     if (d && d->dtype != l->params->dtype)
         return nbi_because(why, NB_ERR_ARGUMENT, "the parameters are %s, the data %s",
                            type_name(l->params->dtype), type_name(d->dtype));
@@ -199,8 +205,8 @@ static nb_code judge(const char *who, const nb_learner *l, const nb_dataset *d, 
     return code ? nbi_because(why, code, "%s: %s", who, reason.text) : NB_OK;
 }
 
-nb_code nb_evaluate(const nb_learner *l, const nb_dataset *d, double *loss, double *metric,
-                    nb_reason *why)
+nb_code nb_evaluate(const nb_learner *l, const nb_dataset *d, double *loss,
+                    double metric[NB_METRICS], nb_reason *why)
 {
     return judge("evaluate", l, d, loss, metric, 0, NULL, why);
 }

@@ -11,7 +11,6 @@
 #include "nn/model.h"
 
 #include <math.h>
-#include <nabla/metrics.h>
 #include <string.h>
 
 /* ---- a part ---------------------------------------------------------------------------------- */
@@ -169,34 +168,6 @@ static nb_code take(nbi_parts *w, const nbi_slot *s, const nb_dataset *batch, in
     return collect_y(w, s, batch->rows, at, why);
 }
 
-/* ---- the metric ------------------------------------------------------------------------------ */
-
-static double accuracy_of(const nb_dataset *d, int64_t width, const void *y)
-{
-    int64_t right = 0, predicted;
-    for (int64_t i = 0; i < d->rows; i++) {
-        nb_predict(1, width, d->dtype, nbi_element_place((void *)y, d->dtype, i * width),
-                   &predicted);
-        right += predicted == d->label[i];
-    }
-    return (double)right / (double)d->rows;
-}
-
-static nb_code measure(const nb_learner *l, const nb_dataset *d, int64_t width, const void *y,
-                       double *metric, nb_reason *why)
-{
-    *metric = (double)NAN;
-    if (!width)
-        return NB_OK;
-    if (l->metric)
-        return l->metric(l->context, d, width, y, metric, why);
-    if (d->label && width > 1)
-        *metric = accuracy_of(d, width, y);
-    else if (!d->label && d->y && d->targets == width)
-        return nb_r2(d->rows, width, d->dtype, y, d->y, metric, why);
-    return NB_OK;
-}
-
 /* ---- a batch --------------------------------------------------------------------------------- */
 
 /* One part again, looking for what is not finite. */
@@ -257,7 +228,7 @@ nb_code nbi_parts_run(nbi_parts *w, const nb_dataset *batch, int64_t step, nb_mo
 {
     const int64_t parts = parts_of(w, batch);
     nb_code code = NB_OK;
-    *out = (nbi_outcome){0, (double)NAN};
+    *out = (nbi_outcome){0};
     nb_monitor_begin(monitor, w->slot[0].tape, step);
     for (int64_t first = 0; first < parts && !code; first += w->slots) {
         const int64_t n = parts - first < w->slots ? parts - first : w->slots;
@@ -269,7 +240,7 @@ nb_code nbi_parts_run(nbi_parts *w, const nb_dataset *batch, int64_t step, nb_mo
     }
     return code || !w->training
                ? code
-               : measure(&w->learner, batch, w->width, w->y.data, &out->metric, why);
+               : nbi_learner_measure(&w->learner, batch, w->width, w->y.data, out->metric, why);
 }
 
 void nbi_parts_commit(nbi_parts *w)
@@ -337,5 +308,6 @@ nb_code nbi_parts_judge(nbi_parts *w, nb_batches *batches, const nb_dataset *d, 
     }
     if (loss)
         *loss = j.loss / (double)j.rows;
-    return metric ? measure(&w->learner, d, j.y ? j.width : 0, j.y, metric, why) : NB_OK;
+    return metric ? nbi_learner_measure(&w->learner, d, j.y ? j.width : 0, j.y, metric, why)
+                  : NB_OK;
 }

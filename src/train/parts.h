@@ -56,7 +56,7 @@ typedef struct nbi_parts {
 
 /* What came of a batch. */
 typedef struct nbi_outcome {
-    double loss, metric; /* metric NaN where there is none */
+    double loss, metric[NB_METRICS]; /* NaN where there is none */
 } nbi_outcome;
 
 typedef struct nbi_parts_options {
@@ -75,6 +75,12 @@ nb_code nbi_learner_check(const nb_learner *l, const nb_dataset *d, bool lossles
 /* y of the model for these rows, and its loss: the learner's own, or the usual one. */
 nb_var nbi_learner_model(const nb_learner *l, const nb_pass *m, const nb_dataset *rows);
 nb_var nbi_learner_loss(const nb_learner *l, const nb_pass *m, nb_var y, const nb_dataset *rows);
+
+/* The learner's metrics, or the usual one for data like d; NULL: nobody knows which that is. */
+const nb_metric *nbi_learner_metrics(const nb_learner *l, const nb_dataset *d, int *count);
+/* All of them, to out [NB_METRICS]. */
+nb_code nbi_learner_measure(const nb_learner *l, const nb_dataset *d, int64_t width, const void *y,
+                            double *out, nb_reason *why);
 
 /* `like` is data as will come, or NULL if that is not known. After an error w is freed. */
 nb_code nbi_parts_start(nbi_parts *w, const nb_learner *l, const nb_dataset *like,
