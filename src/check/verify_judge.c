@@ -10,15 +10,17 @@
  *     a step stays         a jump: there is no limit
  *     all is steady        and another table, at another step, says the same: the claim is wrong,
  *                          unless a node of the graph has a kink here that others hide, or longer
- *                          steps agree with the claim and what they overlook is of rounding's size
+ *                          steps agree with the claim and what they overlook is of rounding's size,
+ *                          or the shortest ones agree and longer ones see what they do as noise
  *
  * What is not resolved at any step is too noisy to tell. It never counts against the claim.
  */
 #include "check/verify.h"
 
+#include <float.h>
 #include <math.h>
 
-enum { RESTARTS = 4, LADDER = 48, AFAR = 3 };
+enum { RESTARTS = 4, LADDER = 48, AFAR = 3, NEAR = 3, NEAREST = 16, JUMPS = 5 };
 
 static double larger(double a, double b) { return fmax(fabs(a), fabs(b)); }
 
@@ -73,7 +75,7 @@ static bool jumps(nbi_verify *c, const nbi_line *line, size_t j, bool *yes)
     nbi_rung now, before = {0};
     const double unit = nbi_line_unit(c, line);
     int same = 0;
-    for (int i = 1; i <= 4; i++) {
+    for (int i = 1; i <= JUMPS; i++) {
         const double h = nbi_step(c, line, ldexp(unit, -8 * i));
         if (h <= 0)
             break;
@@ -213,19 +215,69 @@ static bool look_from_afar(nbi_verify *c, const nbi_line *line, size_t j, nb_che
     const double gap = fabs(to->analytic - to->numeric), unit = nbi_line_unit(c, line);
     if (!(gap * to->step <= 1e-6 * fabs(c->y0[j])) || !(gap > to->estimate))
         return true;
-    for (double h = 16 * to->step; h < unit / 4 && alike < AFAR; h *= 4) {
+    for (double h = 16 * to->step; h < unit / 4 && alike < AFAR; h *= 2) {
         const double step = nbi_step(c, line, h);
         if (step <= 0)
             break;
         if (!nbi_look(c, line, j, step, &now))
             return false;
-        alike = fabs(now.slope - to->analytic) <= gap / 64 ? alike + 1 : 0;
+        alike = fabs(now.slope - to->analytic) <= gap / 16 ? alike + 1 : 0;
     }
     if (alike < AFAR)
         return true;
     to->estimate = gap;
     to->verdict = to->verdict == NB_VERDICT_WRONG ? NB_VERDICT_NOISY : to->verdict;
     return true;
+}
+
+/* Whether the claim is what the values do over h, to one side at least. Values that do not move there
+ * may have been rounded in float inside, unless the noise is more than that. */
+static bool agrees_near(const nbi_verify *c, const nbi_slope *s, const nbi_rung *now, size_t j,
+                        double claim, double gap)
+{
+    const double low = fmin(now->left, now->right), high = fmax(now->left, now->right);
+    return high - low <= 4 * gap && claim >= low - gap / 16 && claim <= high + gap / 16 &&
+           (!now->mute || s->sigma > 4 * (double)FLT_EPSILON * fabs(c->y0[j]));
+}
+
+/* Whether the shortest steps at which rounding leaves anything to see agree with the claim, one after
+ * the other, though those of the table do not. What the table takes for noise is then a wave, a
+ * table's pieces, a staircase: too short for its steps, and with a slope of its own. */
+static bool look_from_near(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
+                           nb_check_coordinate *to)
+{
+    nbi_rung now;
+    int alike = 0;
+    const double gap = fabs(to->analytic - to->numeric);
+    const double rounding = line->v ? s->rounding : 8 * c->eps * fabs(c->y0[j]) + 0x1p-1074;
+    if (!(s->sigma > 32 * s->rounding))
+        return true;
+    double h = 16 * rounding / gap;
+    if (!line->v) /* as short as can be represented */
+        h = fmax(h, ldexp(c->eps, NBI_STAGES) * fabs(c->x[line->axis]));
+    for (int i = 0; i < NEAREST && alike < NEAR && h < s->h / 16; i++, h *= 2) {
+        const double step = nbi_step(c, line, h);
+        if (step <= 0)
+            continue;
+        if (!nbi_look(c, line, j, step, &now))
+            return false;
+        alike = agrees_near(c, s, &now, j, to->analytic, gap) ? alike + 1 : 0;
+    }
+    if (alike < NEAR)
+        return true;
+    to->estimate = gap;
+    to->verdict = NB_VERDICT_NOISY;
+    return true;
+}
+
+/* Values that move no more than their noise does show no slope. A wave as high as that noise can have
+ * the slope that is claimed, unless it would have to be much shorter than the input's own size and the
+ * noise is the rounding of the values. */
+static bool drowned(const nbi_verify *c, const nbi_line *line, const nbi_slope *s, double claim)
+{
+    const double wave = s->sigma / fabs(claim - s->value);
+    return !s->mute && s->spread <= 8 * s->sigma &&
+           (s->sigma > 8 * s->rounding || wave > ldexp(nbi_line_unit(c, line), -10));
 }
 
 bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim, nb_check_coordinate *to)
@@ -263,6 +315,12 @@ bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim, nb_c
         to->verdict = NB_VERDICT_RIGHT;
     if ((to->verdict == NB_VERDICT_WRONG || to->verdict == NB_VERDICT_NOISY) &&
         !look_from_afar(c, line, j, to))
+        return false;
+    if (to->verdict == NB_VERDICT_WRONG && drowned(c, line, &s, claim)) {
+        to->verdict = NB_VERDICT_NOISY;
+        to->estimate = to->error;
+    }
+    if (to->verdict == NB_VERDICT_WRONG && !look_from_near(c, line, j, &s, to))
         return false;
     to->evaluations = (int)(c->r->evaluations - before);
     return true;
