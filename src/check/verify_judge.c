@@ -150,24 +150,31 @@ static void jumped(nbi_verify *c, const nbi_line *line, nb_check_coordinate *to,
         c->s->bend(c, line, h, &to->at);
 }
 
+static bool table(nbi_verify *c, const nbi_line *line, size_t j, double h, nbi_slope *now)
+{
+    const nbi_spot spot = c->work.at;
+    nbi_samples *s = nbi_take(&c->work, c->m * sizeof *s, NBI_ALIGN);
+    if (!s)
+        return nbi_check_fail(c, NB_ERR_MEMORY, "no memory for differences");
+    const bool done = nbi_sample_line(c, line, h, c->stages, s);
+    if (done)
+        *now = nbi_slope_of(&s[j], 0);
+    nbi_give_back(&c->work, spot);
+    return done;
+}
+
 /* Another table at another step: does it too exclude the claim, and agree with the first? */
 static bool confirmed(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
                       double claim, bool *yes)
 {
-    const nbi_spot spot = c->work.at;
-    const double h = nbi_step(c, line, 0.61 * s->h);
-    nbi_samples *again = nbi_take(&c->work, c->m * sizeof *again, NBI_ALIGN);
-    if (!again)
-        return nbi_check_fail(c, NB_ERR_MEMORY, "no memory for differences");
+    nbi_slope other;
+    const double h = nbi_step(c, line, 0.61 * s->h), gap = fabs(claim - s->value);
     *yes = false;
-    if (h > 0) {
-        if (!nbi_sample_line(c, line, h, c->stages, again))
-            return false;
-        const nbi_slope other = nbi_slope_of(&again[j], 0);
-        const double gap = fabs(claim - s->value);
-        *yes = other.finite && fabs(other.value - s->value) < gap / 4 && other.estimate < gap / 2;
-    }
-    nbi_give_back(&c->work, spot);
+    if (h <= 0)
+        return true;
+    if (!table(c, line, j, h, &other))
+        return false;
+    *yes = other.finite && fabs(other.value - s->value) < gap / 4 && other.estimate < gap / 2;
     return true;
 }
 
@@ -200,6 +207,30 @@ static bool suspicion(nbi_verify *c, const nbi_line *line, size_t j, const nbi_s
     } else if (seen == STEADY || seen == BLIND) {
         to->verdict =
             !off && nbi_resolved(c, line, s, to->analytic) ? NB_VERDICT_RIGHT : NB_VERDICT_NOISY;
+    }
+    return true;
+}
+
+/* A search that ended in noise went to smaller steps because it took for structure what may be noise
+ * that is still at the point itself: many inputs, each rounded inside. So the first steps are taken at
+ * their word, and the claim is held against them as against any other. */
+static bool think_again(nbi_verify *c, const nbi_line *line, size_t j, nbi_slope *s,
+                        nb_check_coordinate *to)
+{
+    double from, top;
+    for (int i = 5; i <= 11; i += 3) {
+        nbi_slope now;
+        const double h = nbi_step(c, line, ldexp(nbi_line_unit(c, line), -i));
+        if (h <= 0)
+            break;
+        if (!table(c, line, j, h, &now))
+            return false;
+        if (!now.finite || now.mute || !nbi_resolved(c, line, &now, to->analytic) ||
+            !nbi_differs(c, &now, to->analytic))
+            continue;
+        *s = now;
+        figures(to, s);
+        return suspicion(c, line, j, s, to, &from, &top);
     }
     return true;
 }
@@ -313,6 +344,8 @@ bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim, nb_c
     }
     if (to->verdict == NB_VERDICT_NOISY && agreed)
         to->verdict = NB_VERDICT_RIGHT;
+    if (to->verdict == NB_VERDICT_NOISY && !think_again(c, line, j, &s, to))
+        return false;
     if ((to->verdict == NB_VERDICT_WRONG || to->verdict == NB_VERDICT_NOISY) &&
         !look_from_afar(c, line, j, to))
         return false;
