@@ -83,8 +83,10 @@ static bool jumps(nbi_verify *c, const nbi_line *line, size_t j, bool *yes)
             return false;
         const double step = fabs(now.step), off = fabs(step - fabs(before.step));
         const bool whole = step > 0.5 * h * fmax(fabs(now.left), fabs(now.right));
-        same += i > 1 && whole && off < 0.1 * step && step > 1e4 * c->eps * fabs(c->y0[j]) &&
-                (now.step > 0) == (before.step > 0);
+        const bool again = i > 1 && whole && off < 0.1 * step &&
+                           step > 1e4 * c->eps * fabs(c->y0[j]) &&
+                           (now.step > 0) == (before.step > 0);
+        same = again ? same + 1 : 0;
         before = now;
     }
     *yes = same >= 2;
@@ -281,7 +283,7 @@ static bool look_from_near(nbi_verify *c, const nbi_line *line, size_t j, const 
     int alike = 0;
     const double gap = fabs(to->analytic - to->numeric);
     const double rounding = line->v ? s->rounding : 8 * c->eps * fabs(c->y0[j]) + 0x1p-1074;
-    if (!(s->sigma > 32 * s->rounding))
+    if (s->sigma <= 8 * s->rounding)
         return true;
     double h = 16 * rounding / gap;
     if (!line->v) /* as short as can be represented */
@@ -303,12 +305,25 @@ static bool look_from_near(nbi_verify *c, const nbi_line *line, size_t j, const 
 
 /* Values that move no more than their noise does show no slope. A wave as high as that noise can have
  * the slope that is claimed, unless it would have to be much shorter than the input's own size and the
- * noise is the rounding of the values. */
-static bool drowned(const nbi_verify *c, const nbi_line *line, const nbi_slope *s, double claim)
+ * noise is the rounding of the values. One table may see too little noise by chance. */
+static bool drown(nbi_verify *c, const nbi_line *line, size_t j, nbi_slope *s,
+                  nb_check_coordinate *to)
 {
-    const double wave = s->sigma / fabs(claim - s->value);
-    return !s->mute && s->spread <= 8 * s->sigma &&
-           (s->sigma > 8 * s->rounding || wave > ldexp(nbi_line_unit(c, line), -10));
+    nbi_slope other = *s;
+    const double step = nbi_step(c, line, 0.83 * s->h);
+    const bool lucky = s->sigma > 8 * s->rounding || s->spread <= 64 * s->sigma;
+    if (lucky && step > 0 && !table(c, line, j, step, &other))
+        return false;
+    if (other.finite)
+        s->sigma = fmax(s->sigma, other.sigma);
+    const bool known = s->sigma <= 8 * s->rounding;
+    const double wave = s->sigma / fabs(to->analytic - s->value);
+    if (!s->mute && s->spread <= (known ? 8 : 32) * s->sigma &&
+        (!known || wave > ldexp(nbi_line_unit(c, line), -10))) {
+        to->verdict = NB_VERDICT_NOISY;
+        to->estimate = to->error;
+    }
+    return true;
 }
 
 bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim, nb_check_coordinate *to)
@@ -349,10 +364,8 @@ bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim, nb_c
     if ((to->verdict == NB_VERDICT_WRONG || to->verdict == NB_VERDICT_NOISY) &&
         !look_from_afar(c, line, j, to))
         return false;
-    if (to->verdict == NB_VERDICT_WRONG && drowned(c, line, &s, claim)) {
-        to->verdict = NB_VERDICT_NOISY;
-        to->estimate = to->error;
-    }
+    if (to->verdict == NB_VERDICT_WRONG && !drown(c, line, j, &s, to))
+        return false;
     if (to->verdict == NB_VERDICT_WRONG && !look_from_near(c, line, j, &s, to))
         return false;
     to->evaluations = (int)(c->r->evaluations - before);
