@@ -102,6 +102,36 @@ START_TEST(a_structure_finer_than_the_steps)
 }
 END_TEST
 
+/* The second input does nothing but make noise. */
+static double loud_f(const double *x, size_t n, void *context)
+{
+    uint64_t bits;
+    (void)n;
+    (void)context;
+    memcpy(&bits, &x[1], sizeof bits);
+    nb_rng r = nb_rng_seed(bits);
+    return x[0] + 1e3 * nb_rng_uniform(&r);
+}
+
+static void loud_g(const double *x, size_t n, double *g, void *context)
+{
+    (void)x;
+    (void)n;
+    (void)context;
+    g[0] = 1;
+    g[1] = 7;
+}
+
+START_TEST(what_is_in_doubt_is_said_beside_what_is_right)
+{
+    nb_check_report r;
+    const double x[] = {1, 1};
+    nb_check_arrays(&(nb_check_plain){.f = loud_f, .g = loud_g, .n = 2, .x = x}, NULL, &r);
+    ck_assert_msg(nb_check_ok(&r) && r.count[NB_VERDICT_NOISY] == 1, "%s", r.text);
+    ck_assert_msg(strstr(r.text, "not at 1 of 2"), "%s", r.text);
+}
+END_TEST
+
 /* ---- many inputs, of which a sample is tested ------------------------------------------------ */
 
 enum { MANY = 600 };
@@ -187,6 +217,7 @@ int main(void)
     TCase *c = tcase_create("grain");
     tcase_set_timeout(c, 100);
     tcase_add_test(c, a_structure_finer_than_the_steps);
+    tcase_add_test(c, what_is_in_doubt_is_said_beside_what_is_right);
     tcase_add_test(c, rounding_inside_hides_no_wrong_gradient);
     tcase_add_test(c, a_sample_alone_is_not_right);
     return run_case("grain", c);
