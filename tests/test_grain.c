@@ -93,6 +93,10 @@ START_TEST(a_structure_finer_than_the_steps)
             ck_assert_msg(r.verdict != NB_VERDICT_WRONG, "%s: %s", c.of->name, r.text);
             if (fines[k].f == saw)
                 ck_assert_msg(r.verdict == NB_VERDICT_STEP, "%s", r.text);
+            if (fines[k].f == lifted) /* 0 +- 50 is no proof of 0.5 */
+                ck_assert_msg(r.direction[0].verdict == NB_VERDICT_NOISY ||
+                                  r.direction[0].estimate < fabs(r.direction[0].analytic),
+                              "%s", r.text);
             c.wrong = fines[k].wrong;
             if (c.wrong == 0)
                 continue;
