@@ -10,7 +10,14 @@
  * knows. A claim is called wrong only if it lies outside the tolerance and outside the error of the
  * differences, at several steps that agree with one another; where differences cannot tell, the
  * verdict is that they cannot, with the reason: noise, a kink, a jump. Right is what was tested and
- * agrees; where nothing could be tested the verdict is not "right".
+ * agrees; where nothing could be tested the verdict is not "right". Nor is it where only a sample of
+ * the coordinates was tested and no direction through all of them could be decided. Single coordinates
+ * may be in doubt beside others that are right: count[] has how many, and the text says so.
+ *
+ * What it cannot see: among more than all_up_to inputs, a wrong element that has less than the
+ * tolerance's share in <g, v>; anything smaller than the rounding inside the function, in a claim of 0
+ * or in any other. A function that stops iterating early is another function, with a derivative of its
+ * own: set the tolerance to what the iteration leaves.
  *
  * A check does, in this order:
  *

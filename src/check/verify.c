@@ -287,6 +287,18 @@ static void acquit_directions(nbi_verify *c)
             r->direction[k].verdict = NB_VERDICT_NOISY;
 }
 
+/* What screening says where only a sample of coordinates was tested: right if any direction is, since
+ * each takes in all of them; else what the first one is. */
+static nb_verdict of_the_rest(nb_check_report *r)
+{
+    for (size_t k = 0; k < r->n_directions; k++)
+        if (r->direction[k].verdict == NB_VERDICT_RIGHT)
+            return NB_VERDICT_RIGHT;
+    snprintf(r->message, sizeof r->message,
+             "the sample is not all: no direction through the other inputs could be decided");
+    return r->direction[0].verdict;
+}
+
 static nb_verdict conclude(nbi_verify *c)
 {
     nb_check_report *r = c->r;
@@ -309,7 +321,8 @@ static nb_verdict conclude(nbi_verify *c)
         if (r->worst[k].verdict == NB_VERDICT_NOT_FINITE && !isfinite(r->worst[k].analytic))
             return NB_VERDICT_NOT_FINITE;
     if (r->count[NB_VERDICT_RIGHT])
-        return NB_VERDICT_RIGHT;
+        return r->n_directions && r->tested < r->n && !r->stopped ? of_the_rest(r)
+                                                                  : NB_VERDICT_RIGHT;
     for (int v = NB_VERDICT_UNTESTED + 1; v < NB_VERDICT_COUNT; v++)
         if (r->count[v] > (most ? r->count[most] : 0))
             most = (nb_verdict)v;

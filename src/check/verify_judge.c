@@ -10,15 +10,17 @@
  *     a step stays         a jump: there is no limit
  *     all is steady        and another table, at another step, says the same: the claim is wrong,
  *                          unless a node of the graph has a kink here that others hide, or longer
- *                          steps agree with the claim and what they overlook is of rounding's size
+ *                          steps agree with the claim and what they overlook is of rounding's size,
+ *                          or the shortest ones agree and longer ones see what they do as noise
  *
  * What is not resolved at any step is too noisy to tell. It never counts against the claim.
  */
 #include "check/verify.h"
 
+#include <float.h>
 #include <math.h>
 
-enum { RESTARTS = 4, LADDER = 48, AFAR = 3 };
+enum { RESTARTS = 4, LADDER = 48, AFAR = 3, NEAR = 3, NEAREST = 16, JUMPS = 5 };
 
 static double larger(double a, double b) { return fmax(fabs(a), fabs(b)); }
 
@@ -73,7 +75,7 @@ static bool jumps(nbi_verify *c, const nbi_line *line, size_t j, bool *yes)
     nbi_rung now, before = {0};
     const double unit = nbi_line_unit(c, line);
     int same = 0;
-    for (int i = 1; i <= 4; i++) {
+    for (int i = 1; i <= JUMPS; i++) {
         const double h = nbi_step(c, line, ldexp(unit, -8 * i));
         if (h <= 0)
             break;
@@ -81,8 +83,10 @@ static bool jumps(nbi_verify *c, const nbi_line *line, size_t j, bool *yes)
             return false;
         const double step = fabs(now.step), off = fabs(step - fabs(before.step));
         const bool whole = step > 0.5 * h * fmax(fabs(now.left), fabs(now.right));
-        same += i > 1 && whole && off < 0.1 * step && step > 1e4 * c->eps * fabs(c->y0[j]) &&
-                (now.step > 0) == (before.step > 0);
+        const bool again = i > 1 && whole && off < 0.1 * step &&
+                           step > 1e4 * c->eps * fabs(c->y0[j]) &&
+                           (now.step > 0) == (before.step > 0);
+        same = again ? same + 1 : 0;
         before = now;
     }
     *yes = same >= 2;
@@ -148,24 +152,31 @@ static void jumped(nbi_verify *c, const nbi_line *line, nb_check_coordinate *to,
         c->s->bend(c, line, h, &to->at);
 }
 
+static bool table(nbi_verify *c, const nbi_line *line, size_t j, double h, nbi_slope *now)
+{
+    const nbi_spot spot = c->work.at;
+    nbi_samples *s = nbi_take(&c->work, c->m * sizeof *s, NBI_ALIGN);
+    if (!s)
+        return nbi_check_fail(c, NB_ERR_MEMORY, "no memory for differences");
+    const bool done = nbi_sample_line(c, line, h, c->stages, s);
+    if (done)
+        *now = nbi_slope_of(&s[j], 0);
+    nbi_give_back(&c->work, spot);
+    return done;
+}
+
 /* Another table at another step: does it too exclude the claim, and agree with the first? */
 static bool confirmed(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
                       double claim, bool *yes)
 {
-    const nbi_spot spot = c->work.at;
-    const double h = nbi_step(c, line, 0.61 * s->h);
-    nbi_samples *again = nbi_take(&c->work, c->m * sizeof *again, NBI_ALIGN);
-    if (!again)
-        return nbi_check_fail(c, NB_ERR_MEMORY, "no memory for differences");
+    nbi_slope other;
+    const double h = nbi_step(c, line, 0.61 * s->h), gap = fabs(claim - s->value);
     *yes = false;
-    if (h > 0) {
-        if (!nbi_sample_line(c, line, h, c->stages, again))
-            return false;
-        const nbi_slope other = nbi_slope_of(&again[j], 0);
-        const double gap = fabs(claim - s->value);
-        *yes = other.finite && fabs(other.value - s->value) < gap / 4 && other.estimate < gap / 2;
-    }
-    nbi_give_back(&c->work, spot);
+    if (h <= 0)
+        return true;
+    if (!table(c, line, j, h, &other))
+        return false;
+    *yes = other.finite && fabs(other.value - s->value) < gap / 4 && other.estimate < gap / 2;
     return true;
 }
 
@@ -202,6 +213,30 @@ static bool suspicion(nbi_verify *c, const nbi_line *line, size_t j, const nbi_s
     return true;
 }
 
+/* A search that ended in noise went to smaller steps because it took for structure what may be noise
+ * that is still at the point itself: many inputs, each rounded inside. So the first steps are taken at
+ * their word, and the claim is held against them as against any other. */
+static bool think_again(nbi_verify *c, const nbi_line *line, size_t j, nbi_slope *s,
+                        nb_check_coordinate *to)
+{
+    double from, top;
+    for (int i = 5; i <= 11; i += 3) {
+        nbi_slope now;
+        const double h = nbi_step(c, line, ldexp(nbi_line_unit(c, line), -i));
+        if (h <= 0)
+            break;
+        if (!table(c, line, j, h, &now))
+            return false;
+        if (!now.finite || now.mute || !nbi_resolved(c, line, &now, to->analytic) ||
+            !nbi_differs(c, &now, to->analytic))
+            continue;
+        *s = now;
+        figures(to, s);
+        return suspicion(c, line, j, s, to, &from, &top);
+    }
+    return true;
+}
+
 /* Whether longer steps agree with the claim, one after the other, though short ones do not. Where what
  * the two differ by is small beside the values, that is the grain of their rounding seen from too
  * near: between two of its steps a function can be smooth, with a slope of its own. The error of the
@@ -213,18 +248,81 @@ static bool look_from_afar(nbi_verify *c, const nbi_line *line, size_t j, nb_che
     const double gap = fabs(to->analytic - to->numeric), unit = nbi_line_unit(c, line);
     if (!(gap * to->step <= 1e-6 * fabs(c->y0[j])) || !(gap > to->estimate))
         return true;
-    for (double h = 16 * to->step; h < unit / 4 && alike < AFAR; h *= 4) {
+    for (double h = 16 * to->step; h < unit / 4 && alike < AFAR; h *= 2) {
         const double step = nbi_step(c, line, h);
         if (step <= 0)
             break;
         if (!nbi_look(c, line, j, step, &now))
             return false;
-        alike = fabs(now.slope - to->analytic) <= gap / 64 ? alike + 1 : 0;
+        alike = fabs(now.slope - to->analytic) <= gap / 16 ? alike + 1 : 0;
     }
     if (alike < AFAR)
         return true;
     to->estimate = gap;
     to->verdict = to->verdict == NB_VERDICT_WRONG ? NB_VERDICT_NOISY : to->verdict;
+    return true;
+}
+
+/* Whether the claim is what the values do over h, to one side at least. Values that do not move there
+ * may have been rounded in float inside, unless the noise is more than that. */
+static bool agrees_near(const nbi_verify *c, const nbi_slope *s, const nbi_rung *now, size_t j,
+                        double claim, double gap)
+{
+    const double low = fmin(now->left, now->right), high = fmax(now->left, now->right);
+    return high - low <= 4 * gap && claim >= low - gap / 16 && claim <= high + gap / 16 &&
+           (!now->mute || s->sigma > 4 * (double)FLT_EPSILON * fabs(c->y0[j]));
+}
+
+/* Whether the shortest steps at which rounding leaves anything to see agree with the claim, one after
+ * the other, though those of the table do not. What the table takes for noise is then a wave, a
+ * table's pieces, a staircase: too short for its steps, and with a slope of its own. */
+static bool look_from_near(nbi_verify *c, const nbi_line *line, size_t j, const nbi_slope *s,
+                           nb_check_coordinate *to)
+{
+    nbi_rung now;
+    int alike = 0;
+    const double gap = fabs(to->analytic - to->numeric);
+    const double rounding = line->v ? s->rounding : 8 * c->eps * fabs(c->y0[j]) + 0x1p-1074;
+    if (s->sigma <= 8 * s->rounding)
+        return true;
+    double h = 16 * rounding / gap;
+    if (!line->v) /* as short as can be represented */
+        h = fmax(h, ldexp(c->eps, NBI_STAGES) * fabs(c->x[line->axis]));
+    for (int i = 0; i < NEAREST && alike < NEAR && h < s->h / 16; i++, h *= 2) {
+        const double step = nbi_step(c, line, h);
+        if (step <= 0)
+            continue;
+        if (!nbi_look(c, line, j, step, &now))
+            return false;
+        alike = agrees_near(c, s, &now, j, to->analytic, gap) ? alike + 1 : 0;
+    }
+    if (alike < NEAR)
+        return true;
+    to->estimate = gap;
+    to->verdict = NB_VERDICT_NOISY;
+    return true;
+}
+
+/* Values that move no more than their noise does show no slope. A wave as high as that noise can have
+ * the slope that is claimed, unless it would have to be much shorter than the input's own size and the
+ * noise is the rounding of the values. One table may see too little noise by chance. */
+static bool drown(nbi_verify *c, const nbi_line *line, size_t j, nbi_slope *s,
+                  nb_check_coordinate *to)
+{
+    nbi_slope other = *s;
+    const double step = nbi_step(c, line, 0.83 * s->h);
+    const bool lucky = s->sigma > 8 * s->rounding || s->spread <= 64 * s->sigma;
+    if (lucky && step > 0 && !table(c, line, j, step, &other))
+        return false;
+    if (other.finite)
+        s->sigma = fmax(s->sigma, other.sigma);
+    const bool known = s->sigma <= 8 * s->rounding;
+    const double wave = s->sigma / fabs(to->analytic - s->value);
+    if (!s->mute && s->spread <= (known ? 8 : 32) * s->sigma &&
+        (!known || wave > ldexp(nbi_line_unit(c, line), -10))) {
+        to->verdict = NB_VERDICT_NOISY;
+        to->estimate = to->error;
+    }
     return true;
 }
 
@@ -261,8 +359,14 @@ bool nbi_judge(nbi_verify *c, const nbi_line *line, size_t j, double claim, nb_c
     }
     if (to->verdict == NB_VERDICT_NOISY && agreed)
         to->verdict = NB_VERDICT_RIGHT;
+    if (to->verdict == NB_VERDICT_NOISY && !think_again(c, line, j, &s, to))
+        return false;
     if ((to->verdict == NB_VERDICT_WRONG || to->verdict == NB_VERDICT_NOISY) &&
         !look_from_afar(c, line, j, to))
+        return false;
+    if (to->verdict == NB_VERDICT_WRONG && !drown(c, line, j, &s, to))
+        return false;
+    if (to->verdict == NB_VERDICT_WRONG && !look_from_near(c, line, j, &s, to))
         return false;
     to->evaluations = (int)(c->r->evaluations - before);
     return true;

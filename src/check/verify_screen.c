@@ -222,7 +222,8 @@ static bool accuse(nbi_verify *c, const double *direction, size_t *list, size_t 
     if (!v || !part)
         return false;
     memcpy(v, direction, c->n * sizeof *v);
-    while (*count < room) {
+    /* the bound is for noise, which goes on to object when all that is wrong has been found */
+    for (size_t tries = 0; tries < c->o.suspects && *count < room; tries++) {
         size_t found, k = 0;
         if (!excess(c, v, &whole))
             return false;

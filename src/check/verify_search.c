@@ -36,10 +36,13 @@ bool nbi_resolved(const nbi_verify *c, const nbi_line *line, const nbi_slope *s,
     if (!s->finite || !(s->estimate < (double)INFINITY))
         return false;
     const double apart = line->v ? 1 : fmax(1, fabs(c->x[line->axis]));
+    /* beside the value, only what is lost in it or stands out of the error can be called right */
+    const double size = c->most / apart;
     return (s->mute && claim == 0) ||
            s->estimate <= fmax(1e-4, 10 * c->tol) * larger(claim, s->value) ||
            (s->spread > 100 * s->sigma && s->estimate <= 100 * c->tol * (s->spread / s->h)) ||
-           s->estimate <= c->tol / 10 * (c->most / apart);
+           (s->estimate <= c->tol / 10 * size &&
+            (fabs(claim) <= c->eps * size || fabs(claim) > s->estimate));
 }
 
 bool nbi_differs(const nbi_verify *c, const nbi_slope *s, double claim)

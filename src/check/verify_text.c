@@ -70,6 +70,9 @@ static void head(text *s, const nb_check_report *r)
     say(s, "%s: %s", nb_verdict_name(r->verdict), nb_verdict_text(r->verdict));
     if (r->verdict == NB_VERDICT_IMPURE)
         say(s, " (the %s)", r->gradient_impure ? "gradient" : "value");
+    const size_t decided = r->count[NB_VERDICT_RIGHT] + r->count[NB_VERDICT_NO_PATH];
+    if (r->verdict == NB_VERDICT_RIGHT && decided < r->tested)
+        say(s, ", where they can tell: not at %zu of %zu", r->tested - decided, r->tested);
     say(s, "\n");
     if (r->diagnosis != NB_DIAGNOSIS_NONE)
         say(s, "    diagnosis  %s", nb_diagnosis_name(r->diagnosis));
