@@ -82,6 +82,13 @@ static inline nb_fit_spec spec_of(learned *l, const nb_dataset *train, const nb_
                          .epochs = 4};
 }
 
+static inline void run_fit(const nb_fit_spec *s, nb_fit_result *r)
+{
+    nb_reason why = {""};
+    const nb_code code = nb_fit(s, r, &why);
+    ck_assert_msg(!code, "%s", why.text);
+}
+
 /* Bits of parameters, statistics, optimizer and average. */
 static inline bool same_model(const learned *a, const learned *b)
 {
