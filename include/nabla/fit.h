@@ -124,18 +124,17 @@ typedef struct nb_fit_spec {
     /* A batch has so many rows (32). It is worked on in even parts of at most `micro` rows, or whole;
      * their gradients are added up in order. (Batch norm sees a part at a time.) Threads (1; NB_ALL_THREADS)
      * share the parts, calling the model at the same time, each with a pass of its own; a batch that is
-     * whole they help with in its tensor operations. */
+     * whole they help with in its tensor operations. drop_last leaves out the last batch of an epoch if it
+     * would be shorter than the others: batch norm cannot learn from a single row. */
     int64_t batch, micro;
     int threads;
-    bool
-        drop_last; /* an epoch's last batch is left out if it would be shorter than the others: batch
-                     * norm cannot learn from a single row */
+    bool drop_last;
 
     /* Steps. The learning rate is the optimizer's; or the schedule's, which lasts as long as the fit if its
      * steps are 0; or the plateau's, which is told the watched loss after each epoch. Gradients are clipped
      * if a limit is above 0. An average is told after each step, and judged and kept as best in place
-     * of the parameters, which stay as they are: nb_average_swap puts it in their place. All
-     * three are of the learner's parameters. After the fit the optimizer's rate is what it was before. */
+     * of the parameters, which stay as they are: nb_average_swap puts it in their place. After the fit the
+     * optimizer's rate is what it was before. */
     nb_optim *optim;
     nb_schedule schedule;
     nb_plateau *plateau;

@@ -22,20 +22,22 @@
 #include <math.h>
 #include <stdlib.h>
 
-void nbi_print_number(char *to, nb_dtype dtype, double v)
+void nbi_print_number(char to[static NBI_NUMBER], nb_dtype dtype, double v)
 {
+    char text[NBI_NUMBER];
     const int most = dtype == NB_F64 ? 17 : 9;
     bool same = false;
     for (int digits = 1; digits <= most && !same; digits++) {
-        snprintf(to, NBI_NUMBER, "%.*g", digits, v);
-        same = dtype == NB_F64 ? strtod(to, NULL) == v : strtof(to, NULL) == (float)v;
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        same = dtype == NB_F64 ? strtod(text, NULL) == v : strtof(text, NULL) == (float)v;
     }
-    for (char *c = to; *c; c++)
+    for (char *c = text; *c; c++)
         if (isfinite(v) && !strchr("0123456789+-.e", *c)) { /* a locale's decimal point */
             *c = '.';
             while (c[1] & 0x80)
                 memmove(c + 1, c + 2, strlen(c + 1));
         }
+    strcpy(to, text);
 }
 
 static bool is_plain(const char *name)

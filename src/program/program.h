@@ -63,7 +63,7 @@ void nbi_mark_dependent(const nb_program *p, const nbi_dag *d, const uint8_t *fl
 /* Finite or not, as few digits as read back to the same number of that type; with a point, whatever the
  * locale. */
 enum { NBI_NUMBER = 40 };
-void nbi_print_number(char *to, nb_dtype dtype, double v);
+void nbi_print_number(char to[static NBI_NUMBER], nb_dtype dtype, double v);
 /* Drops what neither outputs nor guards need, and renumbers. False if there is no memory. */
 bool nbi_program_prune(nb_program *p);
 /* A program with the inputs, guards and operations of p (same numbers), and its outputs if asked for. */
