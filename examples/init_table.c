@@ -71,7 +71,7 @@ static void walk(const setting *s, layer_figures *out)
     nb_params *p = nb_params_new(&(nb_params_options){.dtype = NB_F32});
     nb_linear_layer layer[LAYERS];
     for (int k = 0; k < LAYERS; k++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "layer%d", k + 1);
         layer[k] = nb_linear_new(p, name, WIDTH, WIDTH,
                                  &(nb_layer_options){.weight = s->weight, .no_bias = true}, &r);
