@@ -3,6 +3,7 @@
  * of one another too, they give to the last bit what the same lanes give a hundred at a time, in arrays of their
  * own, where everything is moved to slots and back. That again is what C computes.
  */
+#include "element.h"
 #include "program.h"
 
 #include "program/code.h"
@@ -48,19 +49,6 @@ static double y_of(const double *x, int k)
            : k == 4 ? x[1]
            : k == 5 ? w[0] * w[1]
                     : y;
-}
-
-static double get(const void *a, nb_dtype d, int64_t k)
-{
-    return d == NB_F64 ? ((const double *)a)[k] : (double)((const float *)a)[k];
-}
-
-static void put(void *a, nb_dtype d, int64_t k, double v)
-{
-    if (d == NB_F64)
-        ((double *)a)[k] = v;
-    else
-        ((float *)a)[k] = (float)v;
 }
 
 static double x_at(nb_dtype d, int k, int64_t lane)

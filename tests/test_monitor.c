@@ -1,100 +1,11 @@
 /*
- * Monitors: rows of small models against gradients worked out by hand, flags at their limits, dead units,
- * text, and what happens when memory ends.
+ * Monitors: rows of small models against gradients worked out by hand, flags at their limits, other threads,
+ * and what happens when memory ends.
  */
-#include "counting.h"
-#include "reason.h"
+#include "monitor.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-
-static bool near(double x, double y, double tolerance)
-{
-    return fabs(x - y) <= tolerance * fabs(y);
-}
-
-/* ---- a chain of layers ----------------------------------------------------------------------- */
-
-/* h1 = a x, h2 = b h1, loss = sum h2 with x = {1 -2}: the gradient of h2 is 1, of h1 b, of a b x. */
-typedef struct chain {
-    nb_params *p;
-    nb_tape *t;
-    nb_optim *o;
-    nb_param a, b;
-    nb_monitor *w;
-} chain;
-
-static chain chain_of(nb_dtype d, double a, double b)
-{
-    nb_reason why = {""};
-    chain c = {.p = nb_params_new(&(nb_params_options){.dtype = d}),
-               .t = nb_tape_new(&(nb_options){.dtype = d})};
-    c.a = nb_params_add(c.p, "a", NB_SHAPE(1, 1), NULL, NULL);
-    c.b = nb_params_add(c.p, "b", NB_SHAPE(1, 1), NULL, NULL);
-    nb_params_write(c.p, c.a, &a, 1);
-    nb_params_write(c.p, c.b, &b, 1);
-    c.o = nb_optim_new(c.p, &(nb_optim_options){.rule = nb_update_of(NB_SGD), .rate = 0.01}, &why);
-    ck_assert_msg(c.o != NULL, "%s", why.text);
-    return c;
-}
-
-static void watch_with(chain *c, const nb_monitor_options *o)
-{
-    nb_reason why = {""};
-    nb_monitor_free(c->w);
-    c->w = nb_monitor_new(c->p, o, &why);
-    ck_assert_msg(c->w != NULL, "%s", why.text);
-}
-
-static void chain_free(chain *c)
-{
-    nb_monitor_free(c->w);
-    nb_optim_free(c->o);
-    nb_tape_free(c->t);
-    nb_params_free(c->p);
-}
-
-static nb_var record(const chain *c, const nb_pass *m)
-{
-    nb_var x = nb_constant_tensor(c->t, NB_SHAPE(2, 1), (double[]){1, -2});
-    nb_var h = nb_monitor_watch(c->w, m, "h1", nb_matmul(x, nb_pass_var(m, c->a)));
-    h = nb_monitor_watch(c->w, m, "h2", nb_matmul(h, nb_pass_var(m, c->b)));
-    return nb_sum(nb_mul(h, nb_constant_tensor(c->t, NB_SHAPE(2, 1), (double[]){3, 4})));
-}
-
-static nb_code step_of(chain *c, int64_t step, bool *looked, nb_reason *why)
-{
-    const nb_mark start = nb_tape_mark(c->t);
-    *looked = nb_monitor_begin(c->w, c->t, step);
-    const nb_pass m = nb_training_pass(c->p, c->t, NULL);
-    nb_code code = nb_backward(record(c, &m));
-    ck_assert_msg(code == NB_OK, "%s", nb_message(c->t));
-    code = nb_monitor_look(c->w, why);
-    nb_rewind(start);
-    return code == NB_OK ? nb_monitor_step(c->w, c->o, why) : code;
-}
-
-static bool step(chain *c, int64_t number)
-{
-    bool looked;
-    nb_reason why = {""};
-    fine(step_of(c, number, &looked, &why), &why);
-    return looked;
-}
-
-static const nb_monitor_row *row_of(const chain *c, nb_monitor_kind kind, const char *name)
-{
-    const nb_monitor_row *row = nb_monitor_latest(c->w, kind, name);
-    ck_assert_msg(row != NULL, "no %s of %s", nb_monitor_kind_name(kind), name);
-    return row;
-}
-
-static bool raised(const nb_monitor_row *row, nb_monitor_flag flag)
-{
-    return row->flags >> flag & 1;
-}
 
 START_TEST(rows_by_hand)
 {
@@ -303,143 +214,6 @@ START_TEST(other_tapes_on_other_threads)
 }
 END_TEST
 
-/* ---- units ----------------------------------------------------------------------------------- */
-
-static const nb_monitor_row *see(chain *c, int64_t number, nb_shape shape, const double *x)
-{
-    const nb_mark start = nb_tape_mark(c->t);
-    nb_monitor_begin(c->w, c->t, number);
-    const nb_pass m = nb_training_pass(c->p, c->t, NULL);
-    nb_monitor_watch(c->w, &m, "x", nb_tensor(c->t, "x", shape, x));
-    nb_backward(nb_sum(nb_pass_var(&m, c->a)));
-    ck_assert_int_eq(nb_monitor_look(c->w, NULL), NB_OK);
-    nb_rewind(start);
-    return row_of(c, NB_MONITOR_ACTIVATION, "x");
-}
-
-START_TEST(dead_units)
-{
-    chain c = chain_of(NB_F64, 1, 1);
-    watch_with(&c, NULL);
-    /* along the last axis: of three units the first is 0 in both rows */
-    const nb_monitor_row *row = see(&c, 1, NB_SHAPE(2, 3), (double[]){0, 0, 1, 0, 2, 0});
-    ck_assert(row->units == 3 && row->dead == 1 && !row->flags);
-    row = see(&c, 2, NB_SHAPE(2, 3), (double[]){0, 0, 1, 0, 0, 0});
-    ck_assert(row->dead == 2 && raised(row, NB_FLAG_DEAD));
-    /* channels: [2 2 1 2], the second is 0 in both images */
-    row = see(&c, 3, NB_SHAPE(2, 2, 1, 2), (double[]){0, 1, 0, 0, 1, 0, 0, 0});
-    ck_assert(row->units == 2 && row->dead == 1);
-    row = see(&c, 4, NB_SHAPE(0, 2), NULL);
-    ck_assert(row->units == 0 && row->dead == 0 && row->of.n == 0);
-    /* only after two looks in succession */
-    watch_with(&c, &(nb_monitor_options){.silent = 2});
-    ck_assert(see(&c, 1, NB_SHAPE(1, 2), (double[]){0, 0})->dead == 0);
-    ck_assert(see(&c, 2, NB_SHAPE(1, 2), (double[]){0, 1})->dead == 1);
-    ck_assert(see(&c, 3, NB_SHAPE(1, 2), (double[]){1, 0})->dead == 0);
-    ck_assert(see(&c, 4, NB_SHAPE(1, 2), (double[]){0, 0})->dead == 1);
-    chain_free(&c);
-}
-END_TEST
-
-START_TEST(saturation)
-{
-    chain c = chain_of(NB_F64, 1, 1);
-    const nb_monitor_range range[] = {{"y", -1, 1}, {NULL, 0.01, 0.99}};
-    watch_with(&c, &(nb_monitor_options){.ranges = 2, .range = range});
-    const nb_monitor_row *row =
-        see(&c, 1, NB_SHAPE(2, 2), (double[]){0.01, 0.5, 0.99, (double)NAN});
-    ck_assert(row->saturated == 0.5 && row->dead == 1 && row->flags == 1u << NB_FLAG_NOT_FINITE);
-    row = see(&c, 2, NB_SHAPE(2, 2), (double[]){0.001, 0.5, 0.999, 1});
-    ck_assert(row->saturated == 0.75 && row->flags == 1u << NB_FLAG_SATURATED);
-    chain_free(&c);
-}
-END_TEST
-
-/* ---- parameters ------------------------------------------------------------------------------ */
-
-/* A bias is not compared, a frozen parameter has no row. */
-START_TEST(parameters_of_all_kinds)
-{
-    nb_reason why = {""};
-    nb_params *p = nb_params_new(NULL);
-    for (int k = 0; k < 4; k++)
-        nb_params_add(
-            p, (const char *[]){"w", "b", "f", "v"}[k], k == 1 ? NB_SHAPE(2) : NB_SHAPE(2, 1),
-            &(nb_param_options){.init = {NB_INIT_CONSTANT, k != 1, 0}, .frozen = k == 2}, NULL);
-    nb_optim *o =
-        nb_optim_new(p, &(nb_optim_options){.rule = nb_update_of(NB_SGD), .rate = 1e-7}, &why);
-    nb_monitor *m = nb_monitor_new(p, NULL, &why);
-    memcpy(nb_params_grads(p), (double[]){1, 0, 1e9, 1e9, 5, 5, 3, 4}, 8 * sizeof(double));
-    ck_assert(nb_monitor_begin(m, NULL, 1));
-    fine(nb_monitor_look(m, &why), &why);
-    fine(nb_monitor_step(m, o, &why), &why);
-    ck_assert_ptr_null(nb_monitor_latest(m, NB_MONITOR_GRADIENT, "f"));
-    ck_assert(near(nb_monitor_latest(m, NB_MONITOR_GRADIENT, "w")->ratio, 0.2, 1e-15));
-    const nb_monitor_row *b = nb_monitor_latest(m, NB_MONITOR_GRADIENT, "b");
-    ck_assert(isnan(b->ratio) && !b->flags);
-    b = nb_monitor_latest(m, NB_MONITOR_UPDATE, "b");
-    ck_assert(isnan(b->ratio) && !b->flags && near(b->of.mean, -100, 1e-12));
-    const nb_monitor_row *w = nb_monitor_latest(m, NB_MONITOR_UPDATE, "w");
-    ck_assert(near(w->ratio, 1e-7 / sqrt(2), 1e-6) && raised(w, NB_FLAG_SLOW));
-    /* a gradient that is not finite: the step fails, and the row tells why */
-    ((double *)nb_params_grads(p))[6] = (double)NAN;
-    ck_assert(nb_monitor_begin(m, NULL, 2));
-    said(nb_monitor_step(m, o, &why), NB_ERR_ANOMALY, &why, "\"v\"");
-    const nb_monitor_row *v = nb_monitor_latest(m, NB_MONITOR_GRADIENT, "v");
-    ck_assert(v->step == 2 && v->of.bad == 1 && raised(v, NB_FLAG_NOT_FINITE));
-    ck_assert(nb_monitor_latest(m, NB_MONITOR_UPDATE, "v")->step == 1);
-    ((double *)nb_params_grads(p))[6] = 3;
-    fine(nb_monitor_step(m, o, &why), &why); /* this look is over */
-    ck_assert(nb_optim_steps(o) == 2 && nb_monitor_latest(m, NB_MONITOR_UPDATE, "v")->step == 1);
-    nb_monitor_free(m);
-    nb_optim_free(o);
-    nb_params_free(p);
-}
-END_TEST
-
-/* ---- text ------------------------------------------------------------------------------------ */
-
-static char *text_of(const nb_monitor *m, nb_code (*write)(FILE *, const nb_monitor *))
-{
-    static char text[8192];
-    FILE *f = tmpfile();
-    ck_assert_ptr_nonnull(f);
-    ck_assert_int_eq(write(f, m), NB_OK);
-    rewind(f);
-    text[fread(text, 1, sizeof text - 1, f)] = 0;
-    fclose(f);
-    return text;
-}
-
-START_TEST(texts)
-{
-    chain c = chain_of(NB_F64, 0.5, 1e-3);
-    ck_assert_int_eq(nb_monitor_print(NULL, NULL), NB_ERR_ARGUMENT);
-    ck_assert_int_eq(nb_monitor_write_csv(NULL, NULL), NB_ERR_ARGUMENT);
-    watch_with(&c, NULL);
-    ck_assert_ptr_nonnull(strstr(text_of(c.w, nb_monitor_print), "nothing was looked at"));
-    nb_monitor_begin(c.w, c.t, 1);
-    const nb_pass m = nb_training_pass(c.p, c.t, NULL);
-    nb_monitor_watch(c.w, &m, "say \"x\"\n", nb_pass_var(&m, c.a));
-    nb_backward(record(&c, &m));
-    ck_assert_int_eq(nb_monitor_look(c.w, NULL), NB_OK);
-    const char *table = text_of(c.w, nb_monitor_print);
-    ck_assert_ptr_nonnull(strstr(table, "activation gradient, step 1"));
-    ck_assert_ptr_nonnull(strstr(table, "1.0e-03  ! vanishing\n"));
-    ck_assert_ptr_nonnull(strstr(table, "say \"x\"? "));
-    const char *csv = text_of(c.w, nb_monitor_write_csv);
-    ck_assert(strstr(csv, "step,name,kind,") == csv);
-    ck_assert_ptr_nonnull(strstr(csv, "\n1,\"say \"\"x\"\"\n\",activation,1,0,0.5,0,0.5,0.5,0.5,"
-                                      "0.5,0.5,0.5,1,0,,,\n"));
-    ck_assert_ptr_nonnull(strstr(csv, ",0.001,vanishing\n"));
-    for (int k = 0; k <= NB_MONITOR_FLAG_COUNT; k++)
-        ck_assert((nb_monitor_flag_name((nb_monitor_flag)k)[0] == '?') ==
-                  (k == NB_MONITOR_FLAG_COUNT));
-    ck_assert_str_eq(nb_monitor_kind_name(NB_MONITOR_KIND_COUNT), "?");
-    chain_free(&c);
-}
-END_TEST
-
 /* ---- refusals -------------------------------------------------------------------------------- */
 
 START_TEST(bad_options)
@@ -521,10 +295,6 @@ int main(void)
     tcase_add_test(c, vanishing_and_exploding);
     tcase_add_test(c, other_nodes);
     tcase_add_test(c, other_tapes_on_other_threads);
-    tcase_add_test(c, dead_units);
-    tcase_add_test(c, saturation);
-    tcase_add_test(c, parameters_of_all_kinds);
-    tcase_add_test(c, texts);
     tcase_add_test(c, bad_options);
     tcase_add_test(c, memory_ends);
     return run_case("monitor", c);

@@ -3,6 +3,7 @@
  * beside the arrays, sums do not depend on threads, and what cannot be replayed is told before anything is
  * written.
  */
+#include "element.h"
 #include "error_is.h"
 #include "program.h"
 
@@ -70,19 +71,6 @@ static void *watched(int which)
 {
     memset(memory[which], 0x5a, sizeof memory[which]);
     return memory[which] + MARGIN;
-}
-
-static double get(const void *a, nb_dtype d, int64_t k)
-{
-    return d == NB_F64 ? ((const double *)a)[k] : (double)((const float *)a)[k];
-}
-
-static void put(void *a, nb_dtype d, int64_t k, double v)
-{
-    if (d == NB_F64)
-        ((double *)a)[k] = v;
-    else
-        ((float *)a)[k] = (float)v;
 }
 
 typedef struct layout {

@@ -38,6 +38,17 @@ static nb_fit_spec spec_for(learned *l, int kind)
 
 static void make(learned *l) { make_learned(l, NB_F32, false, NULL); }
 
+/* a and b have come to the same; they are freed. */
+static void as_one(learned *a, learned *b, nb_fit_result *r, nb_fit_result *q)
+{
+    ck_assert(same_model(a, b));
+    ck_assert(same_history(r, q));
+    nb_fit_result_free(r);
+    nb_fit_result_free(q);
+    free_learned(a);
+    free_learned(b);
+}
+
 static nb_code kill_at(void *context, const nb_fit_step *s)
 {
     const learned *l = context;
@@ -99,12 +110,7 @@ START_TEST(kills)
     make(&b); /* once more, with nothing left to do */
     s = spec_for(&b, kind);
     fine(nb_fit(&s, &q, &why), &why);
-    ck_assert(same_model(&a, &b));
-    ck_assert(same_history(&r, &q));
-    nb_fit_result_free(&r);
-    nb_fit_result_free(&q);
-    free_learned(&a);
-    free_learned(&b);
+    as_one(&a, &b, &r, &q);
     remove_folder();
 }
 END_TEST
@@ -138,12 +144,7 @@ START_TEST(signals)
     make(&b);
     s = spec_for(&b, 0);
     fine(nb_fit(&s, &q, &why), &why);
-    ck_assert(same_model(&a, &b));
-    ck_assert(same_history(&r, &q));
-    nb_fit_result_free(&q);
-    nb_fit_result_free(&r);
-    free_learned(&a);
-    free_learned(&b);
+    as_one(&a, &b, &r, &q);
     remove_folder();
 }
 END_TEST
@@ -265,12 +266,7 @@ START_TEST(a_bad_step_keeps_the_file)
     make(&b);
     s = spec_for(&b, 0);
     fine(nb_fit(&s, &q, &why), &why);
-    ck_assert(same_model(&a, &b));
-    ck_assert(same_history(&r, &q));
-    nb_fit_result_free(&r);
-    nb_fit_result_free(&q);
-    free_learned(&a);
-    free_learned(&b);
+    as_one(&a, &b, &r, &q);
     remove_folder();
 }
 END_TEST
@@ -435,12 +431,7 @@ START_TEST(streams)
         }
     }
     ck_assert_int_eq(r.steps, 20);
-    ck_assert(same_model(&a, &b));
-    ck_assert(same_history(&r, &q));
-    nb_fit_result_free(&r);
-    nb_fit_result_free(&q);
-    free_learned(&a);
-    free_learned(&b);
+    as_one(&a, &b, &r, &q);
     nb_schema_free(schema);
     remove_folder();
 }

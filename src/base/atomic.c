@@ -166,7 +166,7 @@ nb_code nbi_try_atomic(const char *path, nb_reason *why)
     nb_code code = aim(&t, path, why);
     const int fd = code ? -1 : open_temporary(&t, why);
     if (fd < 0)
-        return NB_ERR_FILE;
+        return code ? code : NB_ERR_FILE;
     close(fd);
     unlink(t.temporary);
     return NB_OK;

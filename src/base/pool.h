@@ -16,7 +16,8 @@
 /* Computes the outputs [from, to). worker, from 0 to nbi_crew_size - 1, tells which thread it is, for
  * scratch of its own; 0 is the caller. A piece of a tensor operation must touch neither the tape nor its
  * allocator, which are one thread's, nor share work. A piece that leads to a caller's function, as a trial of
- * a search does, may do what it likes with what is its own, a tape with a pool of its own included. */
+ * a search or a part of a batch does, may do what it likes with what is its own: a tape, for one, even if the
+ * tape's pool is this one, which it then finds busy. */
 typedef void nbi_piece(void *context, int64_t from, int64_t to, int worker);
 
 typedef struct nbi_crew {

@@ -11,6 +11,7 @@
  * should add to is right by itself. If no rule is wrong, a path may have been cut (verify_nodes.c).
  */
 #include "check/verify_graph.h"
+#include "base/element.h"
 #include "diff/custom.h"
 #include "diff/hooks.h"
 #include "ops/elementwise.h"
@@ -69,18 +70,7 @@ void nbi_local_read(const nb_tape *t, uint32_t i, double *to, size_t n)
 
 /* ---- the subject ----------------------------------------------------------------------------- */
 
-static double get(const nb_array *a, int64_t i)
-{
-    return a->dtype == NB_F64 ? ((double *)a->data)[i] : (double)((float *)a->data)[i];
-}
-
-static void put(const nb_array *a, int64_t i, double v)
-{
-    if (a->dtype == NB_F64)
-        ((double *)a->data)[i] = v;
-    else
-        ((float *)a->data)[i] = (float)v;
-}
+static double get(const nb_array *a, int64_t i) { return nbi_element_at(a->dtype, a->data, i); }
 
 /* Fills the copies of the operands from x; `compare`: instead tells whether they are still that. */
 static bool spread(const nbi_verify *c, const node *s, const double *x, bool compare)
@@ -90,7 +80,7 @@ static bool spread(const nbi_verify *c, const node *s, const double *x, bool com
         for (size_t e = 0; e < c->block[b].size; e++) {
             const double v = x[c->block[b].at + e];
             if (!compare)
-                put(a, (int64_t)e, v);
+                nbi_set_element(a->dtype, a->data, (int64_t)e, v);
             else if (get(a, (int64_t)e) != (a->dtype == NB_F64 ? v : (double)(float)v) && !isnan(v))
                 return false;
         }

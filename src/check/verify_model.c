@@ -8,6 +8,7 @@
  */
 #include "check/verify_graph.h"
 
+#include "base/element.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -19,11 +20,6 @@ typedef struct model {
 static size_t bytes_of(const nbi_verify *c, size_t b)
 {
     return c->block[b].size * nbi_element(((const nbi_graph *)c->self)->dtype);
-}
-
-static double read_number(nb_dtype d, const void *p, size_t e)
-{
-    return d == NB_F64 ? ((const double *)p)[e] : (double)((const float *)p)[e];
 }
 
 static bool record(nbi_verify *c, int k, const double *x, nb_var *y)
@@ -49,7 +45,7 @@ static bool kept(nbi_verify *c, const double *x)
     for (size_t b = 0; b < c->n_block; b++)
         for (size_t e = 0; e < c->block[b].size; e++) {
             const double v = x[c->block[b].at + e];
-            if (read_number(g->dtype, m->parameter[b].data, e) != v && !isnan(v))
+            if (nbi_element_at(g->dtype, m->parameter[b].data, (int64_t)e) != v && !isnan(v))
                 return false;
         }
     return true;
@@ -62,7 +58,7 @@ static void gradient(nbi_verify *c, double *to)
     const nb_check_model_spec *m = ((const model *)g->source)->spec;
     for (size_t b = 0; b < c->n_block; b++)
         for (size_t e = 0; e < c->block[b].size; e++)
-            to[c->block[b].at + e] = read_number(g->dtype, m->parameter[b].grad, e);
+            to[c->block[b].at + e] = nbi_element_at(g->dtype, m->parameter[b].grad, (int64_t)e);
 }
 
 /* Saves the parameters and makes them the point; `back`: puts them back. */
@@ -82,7 +78,7 @@ static bool save(nbi_verify *c, model *m, bool back)
     double *x = nbi_doubles(c, c->n);
     for (size_t b = 0; x && b < c->n_block; b++)
         for (size_t e = 0; e < c->block[b].size; e++)
-            x[c->block[b].at + e] = read_number(dtype, m->spec->parameter[b].data, e);
+            x[c->block[b].at + e] = nbi_element_at(dtype, m->spec->parameter[b].data, (int64_t)e);
     c->x = x;
     return x != NULL;
 }

@@ -32,9 +32,11 @@ void nbi_text_bytes(nbi_text *t, const char *bytes, size_t size)
     t->data[t->size] = 0;
 }
 
+void nbi_text_put(nbi_text *t, const char *text) { nbi_text_bytes(t, text, strlen(text)); }
+
 void nbi_text_add(nbi_text *t, const char *format, ...)
 {
-    char line[201];
+    char line[501];
     va_list list;
     va_start(list, format);
     const int n = vsnprintf(line, sizeof line, format, list);

@@ -16,7 +16,8 @@ typedef struct nbi_text {
 static inline nbi_text nbi_text_on(nbi_heap *heap) { return (nbi_text){.heap = heap}; }
 void nbi_text_free(nbi_text *t);
 void nbi_text_bytes(nbi_text *t, const char *bytes, size_t size);
-void nbi_text_add(nbi_text *t, const char *format, ...) NBI_FORMAT(2, 3); /* up to 200 bytes */
+void nbi_text_put(nbi_text *t, const char *text);
+void nbi_text_add(nbi_text *t, const char *format, ...) NBI_FORMAT(2, 3); /* up to 500 bytes */
 /* As a JSON string, in quotes. */
 void nbi_text_json(nbi_text *t, const char *s);
 

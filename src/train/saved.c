@@ -135,6 +135,11 @@ static bool is_apart(const char *name)
     return false;
 }
 
+static const nb_allocator *allocator_of(const nb_saved *s)
+{
+    return s && s->params ? &s->params->allocator : NULL;
+}
+
 static nb_code check(const nb_saved *s, const char *who, nb_reason *why)
 {
     if (!s || !s->params)
@@ -228,11 +233,9 @@ nb_code nbi_saved_put(const nb_saved *s, nb_file *f, nb_reason *why)
 
 nb_code nb_save(const nb_saved *s, const char *path, nb_reason *why)
 {
-    nb_code code = check(s, "save", why);
-    if (code)
-        return code;
-    nb_file *f = nb_file_new(&s->params->allocator);
-    code = f ? nbi_saved_put(s, f, why) : nbi_because(why, NB_ERR_MEMORY, "save: no memory");
+    nb_file *f = nb_file_new(allocator_of(s));
+    nb_code code =
+        f ? nbi_saved_put(s, f, why) : nbi_because(why, NB_ERR_MEMORY, "save: no memory");
     if (!code)
         code = nb_file_save(f, path, why);
     nb_file_free(f);

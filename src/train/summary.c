@@ -14,6 +14,7 @@
  */
 #include "train/summary.h"
 
+#include "base/element.h"
 #include "base/reason.h"
 
 #include <math.h>
@@ -161,7 +162,7 @@ nb_code nb_summarise(nb_dtype dtype, const void *x, int64_t n, const nb_allocato
         return nbi_because(why, NB_ERR_MEMORY, "summarise: no memory for %lld numbers",
                            (long long)n);
     for (int64_t k = 0; k < n; k++)
-        copy[k] = dtype == NB_F64 ? ((const double *)x)[k] : (double)((const float *)x)[k];
+        copy[k] = nbi_element_at(dtype, x, k);
     *out = nbi_summary(copy, n);
     if (copy)
         nb_resize(allocator, copy, bytes, 0);

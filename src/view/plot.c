@@ -8,59 +8,19 @@
 #include "base/reason.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
-
-/* ---- text that grows ------------------------------------------------------------------------- */
-
-static void add(nbi_ink *ink, const char *text, size_t size)
-{
-    if (ink->failed)
-        return;
-    if (size > ink->room - ink->size) {
-        size_t room;
-        char *larger = NULL;
-        if (!__builtin_add_overflow(2 * ink->room + 4096, size, &room))
-            larger = nb_resize(ink->allocator, ink->text, ink->room, room);
-        ink->failed = !larger;
-        if (ink->failed)
-            return;
-        ink->text = larger;
-        ink->room = room;
-    }
-    memcpy(ink->text + ink->size, text, size);
-    ink->size += size;
-}
-
-void nbi_ink_add(nbi_ink *ink, const char *text) { add(ink, text, strlen(text)); }
-
-void nbi_ink_print(nbi_ink *ink, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    const int n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (n > 0)
-        add(ink, text, strlen(text));
-}
-
-void nbi_ink_free(nbi_ink *ink)
-{
-    if (ink->text)
-        nb_resize(ink->allocator, ink->text, ink->room, 0);
-}
 
 /* ---- the calls ------------------------------------------------------------------------------- */
 
 typedef enum form { TEXT, SVG } form;
 
-/* The drawing in ink, which is to be freed in any case. */
-static nb_code draw(nbi_ink *ink, const nb_plot *p, form as, nb_reason *why)
+/* The drawing in ink, on that heap; it is to be freed in any case. */
+static nb_code draw(nbi_text *ink, nbi_heap *heap, const nb_plot *p, form as, nb_reason *why)
 {
     nbi_plot_layout l;
     const nb_code code = nbi_plot_lay_out(&l, p, why);
-    *ink = (nbi_ink){.allocator = p ? &p->allocator : NULL};
+    nbi_heap_init(heap, p ? &p->allocator : NULL, 0);
+    *ink = nbi_text_on(heap);
     if (code)
         return code;
     if (as == SVG)
@@ -72,14 +32,15 @@ static nb_code draw(nbi_ink *ink, const nb_plot *p, form as, nb_reason *why)
 
 static nb_code write_to(FILE *to, const nb_plot *p, form as, nb_reason *why)
 {
-    nbi_ink ink;
+    nbi_heap heap;
+    nbi_text ink;
     if (!to)
         return nbi_because(why, NB_ERR_ARGUMENT, "plot: the stream is NULL");
-    nb_code code = draw(&ink, p, as, why);
-    if (!code && (fwrite(ink.text, 1, ink.size, to) != ink.size || fflush(to) || ferror(to)))
+    nb_code code = draw(&ink, &heap, p, as, why);
+    if (!code && (fwrite(ink.data, 1, ink.size, to) != ink.size || fflush(to) || ferror(to)))
         code =
             nbi_because(why, NB_ERR_FILE, "plot: the stream did not take it: %s", strerror(errno));
-    nbi_ink_free(&ink);
+    nbi_text_free(&ink);
     return code;
 }
 
@@ -95,12 +56,13 @@ nb_code nb_plot_svg(FILE *to, const nb_plot *p, nb_reason *why)
 
 nb_code nb_plot_save(const char *path, const nb_plot *p, nb_reason *why)
 {
-    nbi_ink ink;
+    nbi_heap heap;
+    nbi_text ink;
     if (!path)
         return nbi_because(why, NB_ERR_ARGUMENT, "plot: the path is NULL");
-    nb_code code = draw(&ink, p, SVG, why);
+    nb_code code = draw(&ink, &heap, p, SVG, why);
     if (!code)
-        code = nbi_write_atomic(&nbi_real_disk, path, 1, &(nb_piece){ink.text, ink.size}, why);
-    nbi_ink_free(&ink);
+        code = nbi_write_atomic(&nbi_real_disk, path, 1, &(nb_piece){ink.data, ink.size}, why);
+    nbi_text_free(&ink);
     return code;
 }

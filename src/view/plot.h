@@ -11,21 +11,9 @@
 #ifndef NABLA_SRC_PLOT_H
 #define NABLA_SRC_PLOT_H
 
+#include "data/text.h"
+
 #include <nabla/plot.h>
-
-/* ---- text that grows ------------------------------------------------------------------------- */
-
-typedef struct nbi_ink {
-    const nb_allocator *allocator;
-    char *text;
-    size_t size, room;
-    bool failed; /* there was no memory; nothing is added any more */
-} nbi_ink;
-
-void nbi_ink_add(nbi_ink *ink, const char *text);
-/* A piece that is short: at most 400 bytes. */
-void nbi_ink_print(nbi_ink *ink, const char *format, ...) NBI_FORMAT(2, 3);
-void nbi_ink_free(nbi_ink *ink);
 
 /* ---- an axis --------------------------------------------------------------------------------- */
 
@@ -101,7 +89,7 @@ double nbi_plot_bar_gap(const nb_series *s);
 /* ---- the pens -------------------------------------------------------------------------------- */
 
 /* False if there is no memory. */
-bool nbi_plot_to_text(const nbi_plot_layout *l, nbi_ink *ink);
-void nbi_plot_to_svg(const nbi_plot_layout *l, nbi_ink *ink);
+bool nbi_plot_to_text(const nbi_plot_layout *l, nbi_text *ink);
+void nbi_plot_to_svg(const nbi_plot_layout *l, nbi_text *ink);
 
 #endif

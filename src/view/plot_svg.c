@@ -25,7 +25,7 @@ enum { COLOURS = sizeof colours / sizeof *colours, DASHES = sizeof dashes / size
 
 typedef struct page {
     const nbi_plot_layout *l;
-    nbi_ink *ink;
+    nbi_text *ink;
     double wide, high; /* of the area, in pixels */
     nbi_dot pen, at;   /* what the path was led to last, and what it should have been led to */
     bool down;         /* has it begun? */
@@ -38,29 +38,29 @@ static void put_number(page *g, double v)
 {
     char text[NBI_NUMBER_TEXT];
     nbi_plot_number(text, 12, floor(v * 100 + 0.5) / 100 + 0.0);
-    nbi_ink_add(g->ink, text);
+    nbi_text_put(g->ink, text);
 }
 
 /* A command of a path, its point, and a space. */
 static void put_point(page *g, const char *command, nbi_dot a)
 {
-    nbi_ink_add(g->ink, command);
+    nbi_text_put(g->ink, command);
     put_number(g, a.x * g->wide);
-    nbi_ink_add(g->ink, " ");
+    nbi_text_put(g->ink, " ");
     put_number(g, (1 - a.y) * g->high);
-    nbi_ink_add(g->ink, " ");
+    nbi_text_put(g->ink, " ");
 }
 
 static void put_escaped(page *g, const char *s)
 {
     for (char one[2] = {0, 0}; *s; s++) {
         one[0] = *s;
-        nbi_ink_add(g->ink, *s == '&'    ? "&amp;"
-                            : *s == '<'  ? "&lt;"
-                            : *s == '>'  ? "&gt;"
-                            : *s == '"'  ? "&quot;"
-                            : *s == '\'' ? "&#39;"
-                                         : one);
+        nbi_text_put(g->ink, *s == '&'    ? "&amp;"
+                             : *s == '<'  ? "&lt;"
+                             : *s == '>'  ? "&gt;"
+                             : *s == '"'  ? "&quot;"
+                             : *s == '\'' ? "&#39;"
+                                          : one);
     }
 }
 
@@ -75,13 +75,13 @@ static void put_name(page *g, const char *name)
 /* Text that begins, is centred, or ends at a place in cells: anchor is "start", "middle" or "end". */
 static void put_text(page *g, double column, double row, const char *anchor, const char *s)
 {
-    nbi_ink_add(g->ink, "<text x=\"");
+    nbi_text_put(g->ink, "<text x=\"");
     put_number(g, column * CELL_X);
-    nbi_ink_add(g->ink, "\" y=\"");
+    nbi_text_put(g->ink, "\" y=\"");
     put_number(g, (row + 0.72) * CELL_Y);
-    nbi_ink_print(g->ink, "\" text-anchor=\"%s\">", anchor);
+    nbi_text_add(g->ink, "\" text-anchor=\"%s\">", anchor);
     put_name(g, s);
-    nbi_ink_add(g->ink, "</text>\n");
+    nbi_text_put(g->ink, "</text>\n");
 }
 
 /* ---- the pen --------------------------------------------------------------------------------- */
@@ -105,7 +105,7 @@ static void draw_point(void *context, nbi_dot a)
 {
     page *g = context;
     put_point(g, "M", a);
-    nbi_ink_add(g->ink, "h0 ");
+    nbi_text_put(g->ink, "h0 ");
 }
 
 static void draw_slab(void *context, nbi_dot a, double a2, nbi_dot b, double b2)
@@ -118,7 +118,7 @@ static void draw_slab(void *context, nbi_dot a, double a2, nbi_dot b, double b2)
     put_point(g, "L", b);
     put_point(g, "L", (nbi_dot){b.x, b2});
     put_point(g, "L", (nbi_dot){a.x, a2});
-    nbi_ink_add(g->ink, "Z ");
+    nbi_text_put(g->ink, "Z ");
 }
 
 static void draw_box(void *context, nbi_dot low, nbi_dot high)
@@ -143,20 +143,20 @@ static void put_style(page *g, size_t k)
     const nb_plot_kind kind = g->l->plot->series[k].kind;
     const char *colour = colours[k % COLOURS], *dash = dashes[k / COLOURS % DASHES];
     const bool filled = kind == NB_PLOT_BAND || kind == NB_PLOT_BARS;
-    nbi_ink_print(g->ink, " %s=\"%s\"", filled ? "fill" : "stroke", colour);
+    nbi_text_add(g->ink, " %s=\"%s\"", filled ? "fill" : "stroke", colour);
     if (*dash && (kind == NB_PLOT_LINE || kind == NB_PLOT_STEPS))
-        nbi_ink_print(g->ink, " stroke-dasharray=\"%s\"", dash);
-    nbi_ink_print(g->ink, " %s stroke-linecap=\"round\" stroke-linejoin=\"round\"", style[kind]);
+        nbi_text_add(g->ink, " stroke-dasharray=\"%s\"", dash);
+    nbi_text_add(g->ink, " %s stroke-linecap=\"round\" stroke-linejoin=\"round\"", style[kind]);
 }
 
 static void put_series(page *g, size_t k)
 {
-    nbi_ink_add(g->ink, "<path");
+    nbi_text_put(g->ink, "<path");
     put_style(g, k);
-    nbi_ink_add(g->ink, " d=\"");
+    nbi_text_put(g->ink, " d=\"");
     g->down = false;
     nbi_plot_walk(g->l, &g->l->plot->series[k], &pen, g);
-    nbi_ink_add(g->ink, "\"/>\n");
+    nbi_text_put(g->ink, "\"/>\n");
 }
 
 /* ---- the heat -------------------------------------------------------------------------------- */
@@ -181,16 +181,16 @@ static void put_run(page *g, size_t i, size_t from, size_t to, int dark)
         const double y = (1 - row[k]) * h->y[0] + row[k] * h->y[1];
         corner[k] = (nbi_dot){nbi_scale_at(&g->l->x, x), nbi_scale_at(&g->l->y, y)};
     }
-    nbi_ink_print(g->ink, "<path fill-opacity=\"0.%03d\" d=\"", 600 * dark / (SHADES - 1));
+    nbi_text_add(g->ink, "<path fill-opacity=\"0.%03d\" d=\"", 600 * dark / (SHADES - 1));
     draw_box(g, corner[0], corner[1]);
-    nbi_ink_add(g->ink, "\"/>\n");
+    nbi_text_put(g->ink, "\"/>\n");
 }
 
 /* Neighbours of one shade are one box. */
 static void put_heat(page *g)
 {
     const nb_heat *h = g->l->plot->heat;
-    nbi_ink_add(g->ink, "<g fill=\"#888888\" shape-rendering=\"crispEdges\">\n");
+    nbi_text_put(g->ink, "<g fill=\"#888888\" shape-rendering=\"crispEdges\">\n");
     for (size_t i = 0; i < h->rows; i++)
         for (size_t j = 0, from = 0; j < h->columns; j++) {
             const int dark = shade(g, i, j);
@@ -200,7 +200,7 @@ static void put_heat(page *g)
                 put_run(g, i, from, j + 1, dark);
             from = j + 1;
         }
-    nbi_ink_add(g->ink, "</g>\n");
+    nbi_text_put(g->ink, "</g>\n");
 }
 
 /* ---- what stands around it ------------------------------------------------------------------- */
@@ -215,9 +215,9 @@ static void put_axes(page *g)
         put_text(g, l->left - 1, l->top + (1 - nbi_scale_at(&l->y, l->y.tick[k])) * l->high - 0.5,
                  "end", l->y.label[k]);
     if (l->plot->title) {
-        nbi_ink_add(g->ink, "<g font-weight=\"bold\">");
+        nbi_text_put(g->ink, "<g font-weight=\"bold\">");
         put_text(g, l->left + l->wide / 2.0, 0, "middle", l->plot->title);
-        nbi_ink_add(g->ink, "</g>\n");
+        nbi_text_put(g->ink, "</g>\n");
     }
     if (l->plot->y.label)
         put_text(g, 1, l->top - 1.3, "start", l->plot->y.label);
@@ -233,13 +233,13 @@ static void put_legend(page *g)
         const int x = e.column * CELL_X, y = row * CELL_Y + CELL_Y / 2;
         const bool filled = e.heat || g->l->plot->series[e.series].kind >= NB_PLOT_BAND;
         const bool point = !e.heat && g->l->plot->series[e.series].kind == NB_PLOT_POINTS;
-        nbi_ink_add(g->ink, "<path");
+        nbi_text_put(g->ink, "<path");
         if (e.heat)
-            nbi_ink_add(g->ink, " fill=\"#888888\" fill-opacity=\"0.4\"");
+            nbi_text_put(g->ink, " fill=\"#888888\" fill-opacity=\"0.4\"");
         else
             put_style(g, e.series);
-        nbi_ink_print(g->ink, " d=\"M%d %d h%d %s\"/>\n", point ? x + 6 : x, filled ? y - 5 : y,
-                      point ? 0 : 12, filled ? "v10 h-12 Z" : "");
+        nbi_text_add(g->ink, " d=\"M%d %d h%d %s\"/>\n", point ? x + 6 : x, filled ? y - 5 : y,
+                     point ? 0 : 12, filled ? "v10 h-12 Z" : "");
         put_text(g, e.column + 2.2, row, "start", e.text);
     }
 }
@@ -247,7 +247,7 @@ static void put_legend(page *g)
 static void put_grid(page *g)
 {
     const nbi_plot_layout *l = g->l;
-    nbi_ink_add(g->ink, "<path class=\"nb-grid\" d=\"");
+    nbi_text_put(g->ink, "<path class=\"nb-grid\" d=\"");
     for (int k = 0; k < l->x.n; k++) {
         const double x = nbi_scale_at(&l->x, l->x.tick[k]);
         put_point(g, "M", (nbi_dot){x, 0});
@@ -258,49 +258,49 @@ static void put_grid(page *g)
         put_point(g, "M", (nbi_dot){0, y});
         put_point(g, "L", (nbi_dot){1, y});
     }
-    nbi_ink_add(g->ink, "\"/>\n<path class=\"nb-axis\" d=\"");
+    nbi_text_put(g->ink, "\"/>\n<path class=\"nb-axis\" d=\"");
     put_point(g, "M", (nbi_dot){0, 1});
     put_point(g, "L", (nbi_dot){0, 0});
     put_point(g, "L", (nbi_dot){1, 0});
-    nbi_ink_add(g->ink, "\"/>\n");
+    nbi_text_put(g->ink, "\"/>\n");
 }
 
 static void put_area(page *g)
 {
     const nb_plot *p = g->l->plot;
     const int wide = (int)g->wide + 2 * EDGE, high = (int)g->high + 2 * EDGE;
-    nbi_ink_print(g->ink,
-                  "<svg x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" viewBox=\"%d %d %d %d\" "
-                  "overflow=\"hidden\">\n",
-                  g->l->left * CELL_X - EDGE, g->l->top * CELL_Y - EDGE, wide, high, -EDGE, -EDGE,
-                  wide, high);
+    nbi_text_add(g->ink,
+                 "<svg x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" viewBox=\"%d %d %d %d\" "
+                 "overflow=\"hidden\">\n",
+                 g->l->left * CELL_X - EDGE, g->l->top * CELL_Y - EDGE, wide, high, -EDGE, -EDGE,
+                 wide, high);
     if (p->heat)
         put_heat(g);
     put_grid(g);
     for (size_t k = 0; k < p->n; k++)
         put_series(g, k);
-    nbi_ink_add(g->ink, "</svg>\n");
+    nbi_text_put(g->ink, "</svg>\n");
 }
 
-void nbi_plot_to_svg(const nbi_plot_layout *l, nbi_ink *ink)
+void nbi_plot_to_svg(const nbi_plot_layout *l, nbi_text *ink)
 {
     page g = {.l = l, .ink = ink, .wide = l->wide * CELL_X, .high = l->high * CELL_Y};
     const int wide = (l->columns + 2) * CELL_X, above = CELL_Y / 2;
     const int high = l->rows * CELL_Y + 2 * above; /* and half a row above and below */
-    nbi_ink_print(ink,
-                  "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"nb-plot\" role=\"img\" "
-                  "width=\"%d\" height=\"%d\" viewBox=\"0 %d %d %d\" font-family=\"sans-serif\" "
-                  "font-size=\"12\">\n<title>",
-                  wide, high, -above, wide, high);
+    nbi_text_add(ink,
+                 "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"nb-plot\" role=\"img\" "
+                 "width=\"%d\" height=\"%d\" viewBox=\"0 %d %d %d\" font-family=\"sans-serif\" "
+                 "font-size=\"12\">\n<title>",
+                 wide, high, -above, wide, high);
     put_name(&g, l->plot->title ? l->plot->title : "plot");
-    nbi_ink_add(ink, "</title>\n<style>\n"
-                     ".nb-plot text{fill:#333}\n"
-                     ".nb-plot .nb-grid{fill:none;stroke:#888;stroke-opacity:.25}\n"
-                     ".nb-plot .nb-axis{fill:none;stroke:#888}\n"
-                     "@media(prefers-color-scheme:dark){.nb-plot text{fill:#ccc}}\n"
-                     "</style>\n");
+    nbi_text_put(ink, "</title>\n<style>\n"
+                      ".nb-plot text{fill:#333}\n"
+                      ".nb-plot .nb-grid{fill:none;stroke:#888;stroke-opacity:.25}\n"
+                      ".nb-plot .nb-axis{fill:none;stroke:#888}\n"
+                      "@media(prefers-color-scheme:dark){.nb-plot text{fill:#ccc}}\n"
+                      "</style>\n");
     put_area(&g);
     put_axes(&g);
     put_legend(&g);
-    nbi_ink_add(ink, "</svg>\n");
+    nbi_text_put(ink, "</svg>\n");
 }

@@ -282,7 +282,7 @@ static const char *look(const canvas *c, const cell *s, char *own)
     return own[0] ? own : (c->plain ? shade_ascii : shade_utf8)[s->shade];
 }
 
-static void print(const canvas *c, nbi_ink *ink)
+static void print(const canvas *c, nbi_text *ink)
 {
     char own[4];
     for (int row = 0; row < c->l->rows; row++) {
@@ -293,22 +293,22 @@ static void print(const canvas *c, nbi_ink *ink)
             const cell *s = at(c, row, x);
             const bool coloured = c->l->plot->colour && s->colour;
             if (coloured)
-                nbi_ink_print(ink, "\x1b[3%dm", s->colour);
-            nbi_ink_add(ink, look(c, s, own));
+                nbi_text_add(ink, "\x1b[3%dm", s->colour);
+            nbi_text_put(ink, look(c, s, own));
             if (coloured)
-                nbi_ink_add(ink, "\x1b[0m");
+                nbi_text_put(ink, "\x1b[0m");
         }
-        nbi_ink_add(ink, "\n");
+        nbi_text_put(ink, "\n");
     }
 }
 
-bool nbi_plot_to_text(const nbi_plot_layout *l, nbi_ink *ink)
+bool nbi_plot_to_text(const nbi_plot_layout *l, nbi_text *ink)
 {
     const bool plain = l->plot->ascii;
     const size_t bytes = (size_t)l->rows * (size_t)l->columns * sizeof(cell);
     canvas c = {
         .l = l, .plain = plain, .across = plain ? 1 : 2, .down = plain ? 1 : 4, .several = false};
-    c.cells = nb_resize(ink->allocator, NULL, 0, bytes);
+    c.cells = nbi_resize(ink->heap, NULL, 0, bytes);
     if (!c.cells)
         return false;
     memset(c.cells, 0, bytes);
@@ -319,6 +319,6 @@ bool nbi_plot_to_text(const nbi_plot_layout *l, nbi_ink *ink)
     put_names(&c);
     put_legend(&c);
     print(&c, ink);
-    nb_resize(ink->allocator, c.cells, bytes, 0);
+    nbi_resize(ink->heap, c.cells, bytes, 0);
     return true;
 }
